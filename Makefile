@@ -1,0 +1,42 @@
+# Two commands on a bare machine with Python ≥ 3.11: `make demo` and `make test`. The rest is for daily work.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: setup demo test check bench serve lock clean
+.DEFAULT_GOAL := demo
+
+setup: .venv/.installed  ## the virtual environment with everything that the laptop needs
+
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version) if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup  ## one picture from EHR to report; IMAGE=path for one of your own
+	@$(BIN)/fundus-relay demo $(if $(IMAGE),--image "$(IMAGE)")
+
+serve: setup  ## service, analyser stand-in and demonstration EHR until SIGTERM
+	@exec $(BIN)/fundus-relay up
+
+test: setup  ## every test that needs no server of somebody else
+	$(BIN)/python -m pytest
+
+check: setup  ## before a commit: format, lint, types, imports, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -m "not slow" tests/unit tests/contract
+
+bench: setup  ## ratios against floors measured in the same run
+	$(BIN)/python -m tests.bench
+
+lock:  ## choose new versions: needs uv on the PATH
+	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-header --no-emit-index-url \
+	  --no-emit-package fundus-relay --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv .venv-* out var .mypy_cache .ruff_cache .pytest_cache
