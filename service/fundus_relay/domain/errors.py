@@ -1,0 +1,152 @@
+"""What can go wrong, sorted by what happens next.
+
+A leaf exists for each distinct fix; its `code` is stable, unique and listed in the README. Messages hold ids, codes and
+element paths, never patient data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+class RelayError(Exception):
+    """An error that we raise on purpose."""
+
+    code = "relay-error"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or (self.__doc__ or "").split("\n", 1)[0])
+
+
+class Rejected(RelayError):
+    """The sender must change something; never tried again."""
+
+    code = "rejected"
+
+
+class Unavailable(RelayError):
+    """The same request may succeed later; waits."""
+
+    code = "unavailable"
+
+    def __init__(self, message: str = "", *, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unexplained(RelayError):
+    """An answer outside its contract; parked for a person."""
+
+    code = "unexplained"
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One thing that is wrong with a resource.
+
+    Attributes:
+        element: FHIRPath of the element, e.g. `Media.content.data` or `Bundle.entry[1].resource.status`.
+        kind: a code of FHIR's issue-type value set, e.g. `required`, `value`, `not-supported`.
+        text: what to change; no patient data.
+        code: our own stable code of the fix.
+    """
+
+    element: str
+    kind: str
+    text: str
+    code: str
+
+
+class InvalidResource(Rejected):
+    """The resource breaks a rule; each issue names its element."""
+
+    code = "invalid-resource"
+
+    def __init__(self, *issues: Issue) -> None:
+        super().__init__("; ".join(f"{issue.code} at {issue.element}" for issue in issues))
+        self.issues = issues
+
+
+class UnacceptablePicture(Rejected):
+    """The bytes are no picture that can be analysed."""
+
+    code = "picture-unacceptable"
+
+
+class NotAPicture(UnacceptablePicture):
+    """The bytes are of no picture format that we know."""
+
+    code = "picture-not-an-image"
+
+
+class UnsupportedFormat(UnacceptablePicture):
+    """The picture is neither JPEG nor PNG."""
+
+    code = "picture-format-unsupported"
+
+
+class DamagedPicture(UnacceptablePicture):
+    """The picture is truncated or does not decode."""
+
+    code = "picture-damaged"
+
+
+class PictureTooSmall(UnacceptablePicture):
+    """The picture has fewer pixels than the analyser asks for."""
+
+    code = "picture-too-small"
+
+
+class PictureTooLarge(UnacceptablePicture):
+    """The picture has more bytes or pixels than we take."""
+
+    code = "picture-too-large"
+
+
+class AnalyserRefused(Rejected):
+    """The analyser does not take this picture or these credentials."""
+
+    code = "analyser-refused"
+
+
+class AnalyserUnavailable(Unavailable):
+    """The analyser cannot be reached or has a passing fault; nothing was sent, or nothing that costs."""
+
+    code = "analyser-unavailable"
+
+
+class CreditsExhausted(Unavailable):
+    """The analyser's account has no credits left."""
+
+    code = "analyser-credits-exhausted"
+
+
+class UploadAmbiguous(Unexplained):
+    """The upload left us and no answer came: the analysis may or may not have been paid."""
+
+    code = "upload-ambiguous"
+
+
+class AnswerNotUnderstood(Unexplained):
+    """The analyser's answer is outside its contract."""
+
+    code = "answer-not-understood"
+
+
+class RecordUnavailable(Unavailable):
+    """The EHR cannot be reached, is busy, or lost a race; the same delivery may succeed later."""
+
+    code = "record-unavailable"
+
+
+class RecordRefused(Unexplained):
+    """The EHR refuses the report for a reason that waiting does not cure."""
+
+    code = "record-refused"
+
+
+class StoreUnavailable(Unavailable):
+    """Our own database or blob store cannot take anything now."""
+
+    code = "store-unavailable"

@@ -1,0 +1,73 @@
+"""Frames, boxes and the affine maps between them.
+
+Continuous pixel coordinates: x to the right, y downwards, the origin in the top-left corner of the top-left pixel, so a
+picture of `columns` x `rows` covers [0, columns] x [0, rows].
+
+Source: DICOM PS3.3 C.18.6 (spatial coordinates), FHIR R5 ImagingSelection.imageRegion2D.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A picture's extent in pixels."""
+
+    columns: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An upright rectangle in pixels of one frame; 0 <= min < max."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.x_min < self.x_max and 0 <= self.y_min < self.y_max):
+            raise ValueError("a box needs 0 <= min < max")
+
+    def lies_in(self, frame: Size) -> bool:
+        """Whether no part of the box is outside a picture of this size."""
+        return self.x_max <= frame.columns and self.y_max <= frame.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """x' = a x + b y + c; y' = d x + e y + f."""
+
+    a: float
+    b: float
+    c: float
+    d: float
+    e: float
+    f: float
+
+    def box(self, box: Box) -> Box:
+        """The smallest upright box that holds the image of `box`; exact for turns, mirrors, scales and shifts."""
+        corners = [
+            (self.a * x + self.b * y + self.c, self.d * x + self.e * y + self.f)
+            for x in (box.x_min, box.x_max)
+            for y in (box.y_min, box.y_max)
+        ]
+        xs, ys = zip(*corners, strict=True)
+        return Box(min(xs), min(ys), max(xs), max(ys))
+
+    def after(self, first: Affine) -> Affine:
+        """The map that applies `first` and then this one."""
+        return Affine(
+            self.a * first.a + self.b * first.d,
+            self.a * first.b + self.b * first.e,
+            self.a * first.c + self.b * first.f + self.c,
+            self.d * first.a + self.e * first.d,
+            self.d * first.b + self.e * first.e,
+            self.d * first.c + self.e * first.f + self.f,
+        )
+
+
+IDENTITY = Affine(1, 0, 0, 0, 1, 0)

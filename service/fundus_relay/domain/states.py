@@ -1,0 +1,76 @@
+"""The three state machines: image, study, delivery. One table each; nothing moves outside it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ImageState(StrEnum):
+    """One photograph of one study."""
+
+    RECEIVED = "received"
+    PREPARED = "prepared"
+    SENDING = "sending"  # committed before the upload leaves: a crash after it makes the upload ambiguous
+    ANALYSING = "analysing"
+    ANSWERED = "answered"
+    REJECTED = "rejected"  # the sender must send another picture
+    PARKED = "parked"  # waits for a person
+    CANCELLED = "cancelled"
+
+
+class StudyState(StrEnum):
+    """The photographs of one visit; one report, ever."""
+
+    COLLECTING = "collecting"
+    REPORTED = "reported"
+
+
+class DeliveryState(StrEnum):
+    """One report revision on its way to one destination."""
+
+    DUE = "due"
+    WRITING = "writing"  # committed before the transaction leaves: afterwards the EHR is searched first
+    WRITTEN = "written"
+    CONFIRMED = "confirmed"
+    PARKED = "parked"
+    SUPERSEDED = "superseded"  # a later revision of the same report is due or delivered
+
+
+class TaskState(StrEnum):
+    """FHIR Task.status of a submission.
+
+    Source: FHIR R4 4.0.1, value set task-status.
+    """
+
+    ACCEPTED = "accepted"
+    IN_PROGRESS = "in-progress"
+    ON_HOLD = "on-hold"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_I, _D = ImageState, DeliveryState
+
+IMAGE_MOVES: dict[ImageState, frozenset[ImageState]] = {
+    _I.RECEIVED: frozenset({_I.PREPARED, _I.REJECTED, _I.PARKED, _I.CANCELLED}),
+    _I.PREPARED: frozenset({_I.SENDING, _I.CANCELLED}),
+    _I.SENDING: frozenset({_I.ANALYSING, _I.PREPARED, _I.REJECTED, _I.PARKED}),
+    _I.ANALYSING: frozenset({_I.ANSWERED, _I.PARKED, _I.CANCELLED}),
+    _I.PARKED: frozenset({_I.PREPARED, _I.ANALYSING, _I.REJECTED, _I.CANCELLED}),
+    _I.ANSWERED: frozenset(),
+    _I.REJECTED: frozenset(),
+    _I.CANCELLED: frozenset(),
+}
+
+DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
+    _D.DUE: frozenset({_D.WRITING, _D.SUPERSEDED, _D.PARKED}),
+    _D.WRITING: frozenset({_D.WRITTEN, _D.DUE, _D.PARKED, _D.SUPERSEDED}),
+    _D.WRITTEN: frozenset({_D.CONFIRMED, _D.DUE, _D.PARKED}),
+    _D.PARKED: frozenset({_D.DUE}),
+    _D.CONFIRMED: frozenset(),
+    _D.SUPERSEDED: frozenset(),
+}
+
+IMAGE_SETTLED = frozenset({_I.ANSWERED, _I.REJECTED, _I.PARKED, _I.CANCELLED})
+"""States in which an image no longer keeps its study's report waiting."""

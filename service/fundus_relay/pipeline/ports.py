@@ -1,0 +1,323 @@
+"""What the journey needs from the world. Each port is documented here, once.
+
+`Ledger` has no fake: the real one starts in half a second wherever the tests run. The others have a fake in
+`tests/fakes`, proven by the contract suite that the real adapter passes too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from fundus_relay.domain.states import DeliveryState, ImageState
+
+from .values import (
+    Answer,
+    CreditMark,
+    Delivery,
+    Image,
+    JobStatus,
+    Json,
+    Page,
+    Study,
+    Submission,
+    Upload,
+    Waiting,
+    Written,
+)
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> datetime:
+        """The present, in UTC, with time zone."""
+        ...
+
+
+class Draft(Protocol):
+    """A blob that is being written; gone without a trace unless kept."""
+
+    def write(self, chunk: bytes) -> None:
+        """Append. Raises StoreUnavailable when the disk is full."""
+        ...
+
+    @property
+    def byte_count(self) -> int:
+        """How much was written."""
+        ...
+
+    def view(self) -> AbstractAsyncContextManager[memoryview]:
+        """All bytes written so far, to look at before keeping."""
+        ...
+
+    async def keep(self) -> str:
+        """Make it durable under its SHA-256 (hexadecimal), which is returned. Keeping equal bytes twice is keeping once."""
+        ...
+
+    async def drop(self) -> None:
+        """Forget it. Harmless after `keep`."""
+        ...
+
+
+class Blobs(Protocol):
+    """Bytes under their SHA-256; durable when `keep` or `put` returned."""
+
+    def draft(self) -> Draft: ...
+
+    async def put(self, data: bytes) -> str:
+        """Store bytes and return their SHA-256."""
+        ...
+
+    async def get(self, sha256: str) -> bytes:
+        """The bytes. Raises KeyError when there are none, StoreUnavailable when the store cannot be reached."""
+        ...
+
+    def stream(self, sha256: str) -> AsyncIterator[bytes]:
+        """The bytes in chunks. Raises as `get`."""
+        ...
+
+
+class ImageArchive(Protocol):
+    """Where a picture lies that a resource only points to."""
+
+    async def fetch(self, url: str, draft: Draft, *, limit: int) -> str:
+        """Read `url` into `draft` and return the Content-Type that its server claimed (may be empty).
+
+        Raises:
+            Rejected leaf: outside the allow list, private or link-local address, redirect, not found, over `limit`.
+            Unavailable leaf: the server cannot be reached or has a passing fault.
+        """
+        ...
+
+
+class Analyser(Protocol):
+    """Netra, or a stand-in of it."""
+
+    async def credits(self) -> int | None:
+        """Credits that remain, asked afresh.
+
+        Raises: AnalyserUnavailable, AnalyserRefused (credentials).
+        """
+        ...
+
+    async def upload(self, picture: bytes, media_type: str, label: str) -> Upload:
+        """Hand in a picture for analysis; costs a credit.
+
+        Args:
+            label: neutral name, no patient data.
+
+        Raises:
+            AnalyserUnavailable: for certain not taken (no connection, token refused, 5xx of a gateway before the body).
+            CreditsExhausted: for certain not taken.
+            AnalyserRefused: it does not take this picture (LC-ERR-0033, LC-ERR-0034) or our credentials.
+            UploadAmbiguous: the request left and no answer, or none that we understand, came.
+        """
+        ...
+
+    async def status(self, job_id: str) -> JobStatus:
+        """How far the job is. Raises AnalyserUnavailable, AnalyserRefused, AnswerNotUnderstood."""
+        ...
+
+    async def result(self, job_id: str) -> Answer:
+        """The result of a job that ended. Raises AnalyserUnavailable, AnalyserRefused, AnswerNotUnderstood."""
+        ...
+
+
+class HealthRecord(Protocol):
+    """The EHR that gets the reports."""
+
+    async def publish(self, resources: Sequence[Json], *, revision: int) -> Written:
+        """Bring a report revision to the EHR exactly once: search by identifier, write, read back.
+
+        Doing it twice, or eight times at once, is doing it once.
+
+        Raises:
+            RecordUnavailable: try the same again later (`retry_after` when told).
+            RecordRefused: waiting does not cure it; its message says what a person must do.
+        """
+        ...
+
+
+class Job(StrEnum):
+    """What the engine runs; the argument is one opaque id."""
+
+    IMAGE = "image"
+    STUDY = "study"
+    DELIVERY = "delivery"
+
+
+class Resources(Protocol):
+    """FHIR resources by type and id, every version kept, inside the ledger's transaction."""
+
+    async def put(self, resource: Json) -> tuple[Json, bool]:
+        """Store under its `resourceType` and `id` (one is made when absent).
+
+        Returns:
+            The resource with `id`, `meta.versionId` and `meta.lastUpdated`, and whether a version was added: equal
+            content adds none.
+        """
+        ...
+
+    async def read(self, kind: str, id: str, version: int | None = None) -> Json | None:
+        """One version (the newest by default), or None."""
+        ...
+
+    async def search(
+        self, kind: str, parameters: Sequence[tuple[str, str]], *, count: int = 50, offset: int = 0
+    ) -> Page:
+        """Matches of FHIR search parameters, newest first.
+
+        Raises: InvalidResource for a parameter that is not supported or does not parse.
+        """
+        ...
+
+
+class Transaction(Protocol):
+    """One commit: states, resources and the jobs that follow them. Rolled back on any exception."""
+
+    resources: Resources
+
+    async def open_study(self, key: str, subject: Json, context: Json) -> Study:
+        """The study of that key, made if new, locked till the end of the transaction."""
+        ...
+
+    async def study(self, study_id: str) -> Study | None:
+        """Locked."""
+        ...
+
+    async def save_study(self, study: Study) -> None: ...
+
+    async def add_image(self, image: Image) -> tuple[Image, bool]:
+        """Add, or return the one that this study already has with equal bytes; True when added."""
+        ...
+
+    async def image(self, image_id: str) -> Image | None:
+        """Locked."""
+        ...
+
+    async def images(self, study_id: str) -> Sequence[Image]:
+        """In the order of arrival; not locked (lock the study)."""
+        ...
+
+    async def move_image(
+        self,
+        image: Image,
+        to: ImageState,
+        *,
+        reason: str | None = None,
+        **changes: Any,  # a subset of Image's fields
+    ) -> Image | None:
+        """Settle `where id, state and attempt` are still those of `image`; journals the move.
+
+        Returns:
+            The image as it now is, or None when another got there first (then nothing was changed).
+
+        Raises: ValueError for a move that `IMAGE_MOVES` does not know (staying in a state is allowed).
+        """
+        ...
+
+    async def add_submission(self, submission: Submission) -> None: ...
+
+    async def submissions(self, study_id: str) -> Sequence[Submission]: ...
+
+    async def add_delivery(self, delivery: Delivery) -> None:
+        """Add; an earlier revision for the same destination that has not begun becomes superseded."""
+        ...
+
+    async def delivery(self, delivery_id: str) -> Delivery | None:
+        """Locked."""
+        ...
+
+    async def deliveries(self, study_id: str) -> Sequence[Delivery]:
+        """By revision, oldest first."""
+        ...
+
+    async def move_delivery(
+        self,
+        delivery: Delivery,
+        to: DeliveryState,
+        *,
+        reason: str | None = None,
+        **changes: Any,  # a subset of fields
+    ) -> Delivery | None:
+        """As `move_image`, by `DELIVERY_MOVES`."""
+        ...
+
+    async def mark_credits(self) -> CreditMark:
+        """What is known of the account now."""
+        ...
+
+    async def confirm_upload(self, remaining: int | None) -> None:
+        """One more upload was confirmed; `remaining` never rises by this."""
+        ...
+
+    async def uploads_under_way(self) -> int:
+        """How many images are `sending` now."""
+        ...
+
+    async def count_double_spend(self) -> None:
+        """One more credit may have been spent twice."""
+        ...
+
+    async def enqueue(self, job: Job, id: str, *, at: datetime | None = None) -> None:
+        """Run the job after this transaction committed, not before `at`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many there are, for the operator.
+
+    Attributes:
+        images, deliveries: count by state.
+        parked: count by reason.
+        credits: that remain, or None; `credits_at` says since when we know.
+        possibly_double_spent: credits.
+    """
+
+    images: Mapping[str, int]
+    deliveries: Mapping[str, int]
+    parked: Mapping[str, int]
+    credits: int | None
+    credits_at: datetime | None
+    possibly_double_spent: int
+
+
+class Ledger(Protocol):
+    """Our tables. Every method raises StoreUnavailable when the database cannot be reached."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]: ...
+
+    async def due_for_poll(self, now: datetime, limit: int) -> Sequence[Waiting]:
+        """Images that are `analysing`, not yet seen as ended, with `due_at` passed; oldest due first."""
+        ...
+
+    async def postpone_polls(self, image_ids: Sequence[str], until: Sequence[datetime], reason: str | None) -> None:
+        """Set the next question's time for images that are still `analysing`; one statement, no journal."""
+        ...
+
+    async def note_ended(self, ended: Mapping[str, str]) -> None:
+        """Image id → job status that was seen; their jobs are enqueued in the same commit."""
+        ...
+
+    async def overdue(self, now: datetime, limit: int) -> Sequence[tuple[Job, str]]:
+        """Unfinished rows whose time has come and which have no live job: what reconcile enqueues again."""
+        ...
+
+    async def census(self) -> Census: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """All of them."""
+
+    ledger: Ledger
+    blobs: Blobs
+    analyser: Analyser
+    records: Mapping[str, HealthRecord]  # by destination name
+    clock: Clock

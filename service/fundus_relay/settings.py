@@ -1,0 +1,98 @@
+"""All settings, one frozen tree, read from the environment once, at start.
+
+Prefix `FUNDUS_RELAY_`, levels joined by two underscores: `FUNDUS_RELAY_ANALYSER__BASE_URL`. No address or secret of
+another party has a default; no `repr` shows a secret.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class AmbiguousUpload(StrEnum):
+    """What to do when an upload left and no answer came: it may have been paid.
+
+    Attributes:
+        RESEND: send again when the credit count shows that nothing was taken, else park for a person.
+        RESEND_ONCE: as RESEND, but when the count shows a loss or nothing, send again once and count the credit.
+        HOLD: always park for a person.
+    """
+
+    RESEND = "resend"
+    RESEND_ONCE = "resend-once"
+    HOLD = "hold"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Http(_Part):
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8080, description="port to listen on; 0 takes a free one")
+    public_url: str | None = Field(
+        None, description="base of the FHIR endpoint as callers see it; by default from the request's Host"
+    )
+
+
+class Database(_Part):
+    url: SecretStr | None = Field(None, description="PostgreSQL; without it an embedded server is started")
+    pool_size: int = Field(10, description="connections at most")
+
+
+class BlobStore(_Part):
+    url: str | None = Field(
+        None, description="s3://, gs://, az:// or a directory; by default `blobs` in the data directory"
+    )
+
+
+class Intake(_Part):
+    max_picture_bytes: int = Field(50_000_000, description="largest photograph taken, decoded")
+    max_pixels: int = Field(100_000_000, description="largest photograph taken, columns × rows")
+    max_body_bytes: int = Field(300_000_000, description="largest request body, unzipped")
+    image_sources: tuple[str, ...] = Field((), description="base URLs that `Media.content.url` may point under")
+    private_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="private networks in which those sources may lie; link-local never"
+    )
+
+
+class NetraAccount(_Part):
+    base_url: str = Field(description="of the analyser's API, up to and including /v1")
+    username: str = Field(description="of the account")
+    password: SecretStr = Field(description="of the account")
+    poll_interval: timedelta = Field(timedelta(seconds=90), description="between two questions for one image")
+    give_up_after: timedelta = Field(timedelta(minutes=30), description="then the image is parked, not lost")
+    concurrency: int = Field(4, description="calls to the analyser at once in one process")
+    connect_timeout: timedelta = Field(timedelta(seconds=5), description="to open a connection")
+    answer_timeout: timedelta = Field(timedelta(seconds=60), description="for an answer after the request was sent")
+    ambiguous_upload: AmbiguousUpload = Field(AmbiguousUpload.RESEND, description="resend, resend-once or hold")
+
+
+class Destination(_Part):
+    name: str = Field("ehr", description="short name in logs and rows")
+    base_url: str = Field(description="of the EHR's FHIR R4 endpoint that gets the reports")
+    bearer_token: SecretStr | None = Field(None, description="sent as Authorization, when set")
+    timeout: timedelta = Field(timedelta(seconds=30), description="for one answer")
+    retry_horizon: timedelta = Field(timedelta(hours=72), description="of trying to deliver, before parking")
+    organization: str = Field("Fundus Relay", description="name shown as the report's performer")
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="FUNDUS_RELAY_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    http: Http = Http()
+    data_dir: Path = Field(Path("var"), description="embedded database and blobs")
+    database: Database = Database()
+    blobs: BlobStore = BlobStore()
+    intake: Intake = Intake()
+    analyser: NetraAccount
+    record: Destination
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
