@@ -7,26 +7,13 @@ another party has a default; no `repr` shows a secret.
 from __future__ import annotations
 
 from datetime import timedelta
-from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-
-class AmbiguousUpload(StrEnum):
-    """What to do when an upload left and no answer came: it may have been paid.
-
-    Attributes:
-        RESEND: send again when the credit count shows that nothing was taken, else park for a person.
-        RESEND_ONCE: as RESEND, but when the count shows a loss or nothing, send again once and count the credit.
-        HOLD: always park for a person.
-    """
-
-    RESEND = "resend"
-    RESEND_ONCE = "resend-once"
-    HOLD = "hold"
+from fundus_relay.domain.policy import AmbiguousUpload
 
 
 class _Part(BaseModel):

@@ -68,6 +68,18 @@ class InvalidResource(Rejected):
         self.issues = issues
 
 
+class CriteriaNotSelective(Rejected):
+    """A conditional request matches more than one resource."""
+
+    code = "criteria-not-selective"
+
+
+class VersionConflict(Rejected):
+    """If-Match names a version that is not the newest."""
+
+    code = "version-conflict"
+
+
 class UnacceptablePicture(Rejected):
     """The bytes are no picture that can be analysed."""
 
@@ -105,7 +117,7 @@ class PictureTooLarge(UnacceptablePicture):
 
 
 class AnalyserRefused(Rejected):
-    """The analyser does not take this picture or these credentials."""
+    """The analyser does not take this picture."""
 
     code = "analyser-refused"
 
@@ -114,6 +126,12 @@ class AnalyserUnavailable(Unavailable):
     """The analyser cannot be reached or has a passing fault; nothing was sent, or nothing that costs."""
 
     code = "analyser-unavailable"
+
+
+class CredentialsRefused(Unavailable):
+    """The analyser refuses our account; an operator must mend it, the images wait."""
+
+    code = "analyser-credentials-refused"
 
 
 class CreditsExhausted(Unavailable):

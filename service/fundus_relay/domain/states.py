@@ -30,8 +30,7 @@ class DeliveryState(StrEnum):
 
     DUE = "due"
     WRITING = "writing"  # committed before the transaction leaves: afterwards the EHR is searched first
-    WRITTEN = "written"
-    CONFIRMED = "confirmed"
+    CONFIRMED = "confirmed"  # read back, not only answered
     PARKED = "parked"
     SUPERSEDED = "superseded"  # a later revision of the same report is due or delivered
 
@@ -65,8 +64,7 @@ IMAGE_MOVES: dict[ImageState, frozenset[ImageState]] = {
 
 DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
     _D.DUE: frozenset({_D.WRITING, _D.SUPERSEDED, _D.PARKED}),
-    _D.WRITING: frozenset({_D.WRITTEN, _D.DUE, _D.PARKED, _D.SUPERSEDED}),
-    _D.WRITTEN: frozenset({_D.CONFIRMED, _D.DUE, _D.PARKED}),
+    _D.WRITING: frozenset({_D.CONFIRMED, _D.DUE, _D.PARKED, _D.SUPERSEDED}),
     _D.PARKED: frozenset({_D.DUE}),
     _D.CONFIRMED: frozenset(),
     _D.SUPERSEDED: frozenset(),

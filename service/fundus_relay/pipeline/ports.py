@@ -14,8 +14,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from fundus_relay.domain.states import DeliveryState, ImageState
-
-from .values import (
+from fundus_relay.domain.values import (
     Answer,
     CreditMark,
     Delivery,
@@ -56,7 +55,7 @@ class Draft(Protocol):
         ...
 
     async def keep(self) -> str:
-        """Make it durable under its SHA-256 (hexadecimal), which is returned. Keeping equal bytes twice is keeping once."""
+        """Make it durable under its SHA-256 in hexadecimal, which is returned. Equal bytes kept twice are kept once."""
         ...
 
     async def drop(self) -> None:
@@ -101,7 +100,7 @@ class Analyser(Protocol):
     async def credits(self) -> int | None:
         """Credits that remain, asked afresh.
 
-        Raises: AnalyserUnavailable, AnalyserRefused (credentials).
+        Raises: AnalyserUnavailable, CredentialsRefused.
         """
         ...
 
@@ -112,9 +111,10 @@ class Analyser(Protocol):
             label: neutral name, no patient data.
 
         Raises:
-            AnalyserUnavailable: for certain not taken (no connection, token refused, 5xx of a gateway before the body).
+            AnalyserUnavailable: for certain not taken (no connection, 503 before the body was read).
+            CredentialsRefused: for certain not taken; an operator must mend the account.
             CreditsExhausted: for certain not taken.
-            AnalyserRefused: it does not take this picture (LC-ERR-0033, LC-ERR-0034) or our credentials.
+            AnalyserRefused: it does not take this picture (LC-ERR-0033, LC-ERR-0034).
             UploadAmbiguous: the request left and no answer, or none that we understand, came.
         """
         ...
@@ -181,6 +181,10 @@ class Transaction(Protocol):
     """One commit: states, resources and the jobs that follow them. Rolled back on any exception."""
 
     resources: Resources
+
+    async def hold(self, names: Sequence[str]) -> None:
+        """Let nobody else hold any of these names before this transaction ends; waits. Order does not matter."""
+        ...
 
     async def open_study(self, key: str, subject: Json, context: Json) -> Study:
         """The study of that key, made if new, locked till the end of the transaction."""

@@ -78,7 +78,7 @@ create table delivery (
     study_id       uuid        not null references study,
     revision       integer     not null,
     destination    text        not null,
-    state          text        not null check (state in ('due', 'writing', 'written', 'confirmed', 'parked', 'superseded')),
+    state          text        not null check (state in ('due', 'writing', 'confirmed', 'parked', 'superseded')),
     resources      jsonb       not null,
     report_id      text        not null,
     since          timestamptz not null,
@@ -89,7 +89,7 @@ create table delivery (
     remote_id      text,
     unique (study_id, revision, destination)
 );
-create index delivery_unfinished on delivery (due_at, since) where state in ('due', 'writing', 'written');
+create index delivery_unfinished on delivery (due_at, since) where state in ('due', 'writing');
 
 create table transition (                               -- the journal: what moved when, and why
     id         bigint      generated always as identity primary key,

@@ -1,0 +1,17 @@
+"""What a deployment may choose where the right answer is not ours to give."""
+
+from enum import StrEnum
+
+
+class AmbiguousUpload(StrEnum):
+    """What to do when an upload left and no answer came: it may have been paid.
+
+    Attributes:
+        RESEND: send again when the credit count shows that nothing was taken, else park for a person.
+        RESEND_ONCE: as RESEND, but when the count shows a loss or nothing, send again once and count the credit.
+        HOLD: always park for a person.
+    """
+
+    RESEND = "resend"
+    RESEND_ONCE = "resend-once"
+    HOLD = "hold"

@@ -1,0 +1,282 @@
+"""What the stages hand to each other and what the ledger keeps; translations read and make them too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from .analysis import Analysis
+from .geometry import Affine, Size
+from .laterality import Laterality
+from .states import DeliveryState, ImageState, StudyState
+
+Json = dict[str, Any]  # a FHIR resource or a part of one, as parsed JSON: its shape is FHIR's, not ours
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPicture:
+    """A picture that is durable in the blob store.
+
+    Attributes:
+        sha256: of its bytes, in hexadecimal; also its address.
+        media_type: by the bytes, `image/jpeg` or `image/png`.
+        byte_count: how long it is.
+        size: columns and rows of the raster as stored, before any EXIF turn.
+    """
+
+    sha256: str
+    media_type: str
+    byte_count: int
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One resource that a sender handed in, validated, pixel-free.
+
+    Attributes:
+        resource: FHIR JSON; `content.data` is cut out, `urn:uuid` references stand as sent.
+        method: `POST` or `PUT`.
+        if_none_exist: search criteria of a conditional create without the type, e.g. `identifier=sys|val`.
+        if_match: version that a PUT expects to be the newest, or None.
+        full_url: `Bundle.entry.fullUrl`, or None.
+        picture: of a Media; None for every other type.
+        element: FHIRPath of the resource in what was sent: `Media` or `Bundle.entry[2].resource`.
+    """
+
+    resource: Json
+    method: str = "POST"
+    if_none_exist: str | None = None
+    if_match: int | None = None
+    full_url: str | None = None
+    picture: StoredPicture | None = None
+    element: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """One request body: a single resource, or a Bundle of several.
+
+    Attributes:
+        bundle: `transaction`, `batch`, or None for a single resource.
+    """
+
+    entries: tuple[Entry, ...]
+    bundle: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of one entry.
+
+    Attributes:
+        resource: as stored, with id and meta.
+        is_new: False when a conditional create found it, or a PUT changed nothing.
+        task_id: of the submission that a Media started or joined, else None.
+    """
+
+    resource: Json
+    is_new: bool
+    task_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """The photographs of one visit.
+
+    Attributes:
+        key: what makes it one study; unique. See `accept.study_key`.
+        subject: Reference to the Patient as the EHR knows it (literal, or conditional by identifier).
+        context: `basedOn`, `encounter`, `imagingStudy` references for the report, as the EHR knows them.
+        revision: of its report; 0 before the first.
+        fingerprint: of what the newest revision says.
+    """
+
+    id: str
+    key: str
+    subject: Json
+    context: Json
+    state: StudyState = StudyState.COLLECTING
+    revision: int = 0
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPicture:
+    """What is sent to the analyser, and the way back.
+
+    Attributes:
+        to_source: from pixels of this picture to pixels of the source raster.
+        steps: what was done, in order, e.g. `exif-orientation 6`, `metadata stripped`, `jpeg quality 92`.
+    """
+
+    sha256: str
+    media_type: str
+    size: Size
+    to_source: Affine
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CreditMark:
+    """What we knew of the account when an upload left, as evidence if its answer never comes.
+
+    Attributes:
+        remaining: credits, or None when never told.
+        confirmed: how many uploads of ours had been confirmed since the account's row exists.
+    """
+
+    remaining: int | None
+    confirmed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One photograph of one study, and how far it is.
+
+    Attributes:
+        media_id: id of the Media resource that brought it (the first one, when it was sent twice).
+        captured: FHIR dateTime of the photograph as sent (`Media.createdDateTime`), or None.
+        attempt: how often the present state's effect was tried; settles fence on it.
+        is_standin: whether a stand-in answered, no Netra.
+    """
+
+    id: str
+    study_id: str
+    media_id: str
+    source: StoredPicture
+    laterality: Laterality | None
+    state: ImageState
+    since: datetime
+    captured: str | None = None
+    due_at: datetime | None = None
+    reason: str | None = None
+    attempt: int = 0
+    resends: int = 0
+    prepared: PreparedPicture | None = None
+    credit_mark: CreditMark | None = None
+    job_id: str | None = None
+    job_status: str | None = None
+    analysing_since: datetime | None = None
+    analysis: Analysis | None = None
+    answered_at: datetime | None = None
+    is_standin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An image that the analyser works on and that is due for a question."""
+
+    image_id: str
+    job_id: str
+    analysing_since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A request to analyse one study; its Task has the same id.
+
+    Attributes:
+        image_media: image id → id of the Media of this submission that brought it.
+    """
+
+    id: str
+    study_id: str
+    accepted_at: datetime
+    image_media: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One report revision on its way to one destination.
+
+    Attributes:
+        resources: the report and all that goes with it, with our own ids; see `fhir.report.Report`.
+        report_id: id of the DiagnosticReport in our own store.
+        remote_id: id of the DiagnosticReport at the EHR, once confirmed.
+        first_tried_at: when the retry horizon began.
+    """
+
+    id: str
+    study_id: str
+    revision: int
+    destination: str
+    state: DeliveryState
+    resources: tuple[Json, ...]
+    report_id: str
+    since: datetime
+    due_at: datetime | None = None
+    reason: str | None = None
+    attempt: int = 0
+    first_tried_at: datetime | None = None
+    remote_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The analyser took an image.
+
+    Attributes:
+        remaining: credits after it, or None when not told.
+    """
+
+    job_id: str
+    remaining: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """How far the analyser is.
+
+    Attributes:
+        literal: `QUEUED`, `COMPLETED`, `ERROR`, `HOLD`, or whatever else it said.
+    """
+
+    literal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The analyser's result.
+
+    Attributes:
+        analysis: as understood.
+        used_on: when the analyser says that it ran, or None.
+        is_standin: whether the answering server says that it is a stand-in.
+    """
+
+    analysis: Analysis
+    used_on: datetime | None
+    is_standin: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The EHR holds a report revision; read back and compared.
+
+    Attributes:
+        remote_id: id of the DiagnosticReport at the EHR.
+        superseded: True when the EHR already holds a later revision, which was left alone.
+    """
+
+    remote_id: str
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a search.
+
+    Attributes:
+        matches: resources in order.
+        included: resources that `_include` brought.
+        total: of all matches.
+        next_offset: where the next page begins, or None.
+    """
+
+    matches: tuple[Json, ...]
+    included: tuple[Json, ...]
+    total: int
+    next_offset: int | None

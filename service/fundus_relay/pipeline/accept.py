@@ -1,0 +1,261 @@
+"""Accepting what a sender handed in: resources, studies, images, Tasks and the first jobs, in one commit.
+
+The pictures are durable already (`receive`); when `accept` returned, the rest is too, and only then a 201 may be said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import parse_qsl
+from uuid import uuid4
+
+from fundus_relay.domain.errors import CriteriaNotSelective, InvalidResource, Issue, RelayError, VersionConflict
+from fundus_relay.domain.states import ImageState
+from fundus_relay.domain.values import Accepted, Entry, Image, Json, StoredPicture, Study, Submission, Submitted
+from fundus_relay.fhir.intake import captured, laterality
+
+from .identity import OURS, Known, at_ehr, id_at_ehr, points_to, study_key
+from .ports import Clock, Job, Ledger, Transaction
+from .tasks import refresh_tasks
+
+
+async def accept(submitted: Submitted, ledger: Ledger, clock: Clock) -> list[Accepted | RelayError]:
+    """Take a request over; the answers stand in the order of its entries.
+
+    A transaction and a single resource are taken whole or not at all (the error is raised); each entry of a batch has
+    its own fate (its error is returned in its place).
+    """
+    if submitted.bundle != "batch":
+        return [*await _accept_together(submitted.entries, ledger, clock)]
+    answers: list[Accepted | RelayError] = []
+    for entry in submitted.entries:
+        try:
+            answers += await _accept_together([entry], ledger, clock)
+        except RelayError as why:
+            answers.append(why)
+    return answers
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """An entry and where it is stored.
+
+    Attributes:
+        found: what a conditional create matched; then nothing is written.
+    """
+
+    entry: Entry
+    reference: str
+    found: Json | None = None
+
+
+async def _accept_together(entries: Sequence[Entry], ledger: Ledger, clock: Clock) -> list[Accepted]:
+    async with ledger.transaction() as tx:
+        await tx.hold([name for entry in entries if (name := _contended_name(entry))])
+        placed = [await _place(entry, tx) for entry in entries]
+        links = {p.entry.full_url: p.reference for p in placed if p.entry.full_url}
+        known = await _known_at_ehr(placed, tx)
+        answers: dict[str, Accepted] = {}
+        pictured: list[tuple[str, Study, Image]] = []
+        for p in placed:
+            if p.found is not None:
+                answers[p.reference] = Accepted(p.found, is_new=False)
+                continue
+            stored, is_new = await tx.resources.put(_stored_form(p, links))
+            answers[p.reference] = Accepted(stored, is_new)
+            if p.entry.picture is not None:
+                study, image, is_asked = await _take_picture(p.entry, stored, known, tx, clock)
+                if is_asked:
+                    pictured.append((stored["id"], study, image))
+        tasks = await _open_submissions(pictured, tx, clock)
+        return [replace(answers[p.reference], task_id=tasks.get(answers[p.reference].resource["id"])) for p in placed]
+
+
+def _contended_name(entry: Entry) -> str | None:
+    """What two requests at once must not both decide about."""
+    kind = entry.resource["resourceType"]
+    if entry.method == "PUT":
+        return f"{kind}/{entry.resource['id']}"
+    return f"{kind}?{entry.if_none_exist}" if entry.if_none_exist else None
+
+
+async def _place(entry: Entry, tx: Transaction) -> _Placed:
+    """Find the entry's id: its own for PUT, that of the match for a conditional create, else a new one of ours."""
+    kind = entry.resource["resourceType"]
+    if entry.method == "PUT":
+        await _check_version(entry, tx)
+        return _Placed(entry, f"{kind}/{entry.resource['id']}")
+    if entry.if_none_exist:
+        criteria = parse_qsl(entry.if_none_exist.removeprefix(f"{kind}?"), keep_blank_values=True)
+        page = await tx.resources.search(kind, criteria, count=2)
+        if page.total > 1:
+            raise CriteriaNotSelective(f"If-None-Exist of {entry.element} matches {page.total} resources")
+        if page.matches:
+            return _Placed(entry, f"{kind}/{page.matches[0]['id']}", found=page.matches[0])
+    return _Placed(entry, f"{kind}/{OURS}{uuid4()}")
+
+
+async def _check_version(entry: Entry, tx: Transaction) -> None:
+    if entry.if_match is None:
+        return
+    newest = await tx.resources.read(entry.resource["resourceType"], entry.resource["id"])
+    if newest is None or int(newest["meta"]["versionId"]) != entry.if_match:
+        raise VersionConflict(f"If-Match of {entry.element} is not the newest version")
+
+
+async def _known_at_ehr(placed: Sequence[_Placed], tx: Transaction) -> dict[str, Known]:
+    """What stands behind the references of this request, by every name that they may use."""
+    known: dict[str, Known] = {}
+    for p in placed:
+        resource = p.found or p.entry.resource
+        for name in (p.entry.full_url, p.reference):
+            if name:
+                known[name] = Known(resource, id_at_ehr(p.entry))
+    for p in placed:
+        for literal in _literals(p.entry.resource):
+            kind, _, id = literal.partition("/")
+            if literal not in known and id.startswith(OURS) and (earlier := await tx.resources.read(kind, id)):
+                known[literal] = Known(earlier, None)
+    return known
+
+
+def _literals(part: Any) -> list[str]:  # Any: any part of a FHIR resource
+    """Every literal reference in a resource."""
+    if isinstance(part, list):
+        return [literal for item in part for literal in _literals(item)]
+    if not isinstance(part, dict):
+        return []
+    own = [part["reference"]] if isinstance(part.get("reference"), str) else []
+    return own + [literal for item in part.values() for literal in _literals(item)]
+
+
+def _stored_form(placed: _Placed, links: dict[str, str]) -> Json:
+    """The resource as our endpoint shows it: our id, our references, and where the pixels lie in place of them."""
+    resource: Json = {**_relinked(placed.entry.resource, links), "id": placed.reference.partition("/")[2]}
+    picture = placed.entry.picture
+    if picture is None:
+        return resource
+    content = {key: value for key, value in resource["content"].items() if key not in {"data", "url", "size"}}
+    content |= {"contentType": picture.media_type, "url": f"Binary/{picture.sha256}", "size": picture.byte_count}
+    return {**resource, "width": picture.size.columns, "height": picture.size.rows, "content": content}
+
+
+def _relinked(part: Any, links: dict[str, str]) -> Any:  # Any: any part of a FHIR resource
+    """The same with every reference to an entry of this request replaced by where that entry is stored."""
+    if isinstance(part, list):
+        return [_relinked(item, links) for item in part]
+    if not isinstance(part, dict):
+        return part
+    linked = {key: _relinked(value, links) for key, value in part.items()}
+    if (target := links.get(linked.get("reference", ""))) is not None:
+        linked["reference"] = target
+    return linked
+
+
+async def _take_picture(
+    entry: Entry, stored: Json, known: dict[str, Known], tx: Transaction, clock: Clock
+) -> tuple[Study, Image, bool]:
+    """Put a photograph into its study; False when this was a mere correction of its Media, asking for no analysis."""
+    sent, picture = entry.resource, entry.picture
+    assert picture is not None  # noqa: S101 - the caller looked
+    subject = at_ehr(sent["subject"], known)
+    if subject is None:
+        raise InvalidResource(
+            Issue(
+                f"{entry.element}.subject",
+                "business-rule",
+                "the EHR cannot know this Patient: send it with an identifier, or refer to the EHR's own id",
+                "patient-unknown-to-ehr",
+            )
+        )
+    study = await tx.open_study(study_key(sent, picture, subject, known), subject, _context(sent, stored, known))
+    now = clock.now()
+    image, is_new = await tx.add_image(
+        Image(
+            id=str(uuid4()),
+            study_id=study.id,
+            media_id=stored["id"],
+            source=picture,
+            laterality=laterality(sent),
+            captured=captured(sent),
+            state=ImageState.RECEIVED,
+            since=now,
+        )
+    )
+    if is_new:
+        await _refuse_changed_pixels(entry, picture, stored["id"], study, tx)
+        await tx.enqueue(Job.IMAGE, image.id)
+        return study, image, True
+    image = await _correct_eye(entry, image, stored["id"], tx)
+    return study, image, image.media_id != stored["id"]
+
+
+async def _refuse_changed_pixels(
+    entry: Entry, picture: StoredPicture, media_id: str, study: Study, tx: Transaction
+) -> None:
+    """A Media names one photograph for good: reports and boxes point to it."""
+    before = await tx.resources.read("Media", media_id, 1)
+    if before is not None and before["content"]["url"] != f"Binary/{picture.sha256}":
+        raise InvalidResource(
+            Issue(
+                f"{entry.element}.content",
+                "business-rule",
+                "this Media has another picture already; send the new picture as a new Media",
+                "picture-changed",
+            )
+        )
+
+
+async def _correct_eye(entry: Entry, image: Image, media_id: str, tx: Transaction) -> Image:
+    """Take a newly stated eye over; refuse a second Media that contradicts the first about the same picture."""
+    stated = laterality(entry.resource)
+    if stated is None or stated is image.laterality:
+        return image
+    if image.laterality is not None and image.media_id != media_id:
+        raise InvalidResource(
+            Issue(
+                f"{entry.element}.bodySite",
+                "conflict",
+                "the same picture of the same patient was sent as the other eye",
+                "laterality-conflict",
+            )
+        )
+    corrected = await tx.move_image(image, image.state, reason=image.reason, laterality=stated)
+    await tx.enqueue(Job.STUDY, image.study_id)
+    return corrected or image
+
+
+def _context(sent: Json, stored: Json, known: dict[str, Known]) -> Json:
+    """What the report repeats: `subject` as our endpoint knows it, everything else as the EHR does."""
+    context: Json = {"subject": stored["subject"]}
+    orders = [ref for each in sent.get("basedOn", []) if (ref := at_ehr(each, known))]
+    studies = [
+        ref
+        for each in sent.get("partOf", [])
+        if points_to(each, "ImagingStudy", known) and (ref := at_ehr(each, known))
+    ]
+    encounter = at_ehr(sent["encounter"], known) if "encounter" in sent else None
+    context |= {"basedOn": orders} if orders else {}
+    context |= {"imagingStudy": studies} if studies else {}
+    context |= {"encounter": encounter} if encounter else {}
+    return context
+
+
+async def _open_submissions(
+    pictured: Sequence[tuple[str, Study, Image]], tx: Transaction, clock: Clock
+) -> dict[str, str]:
+    """One submission, and so one Task, for each study that this request asks about.
+
+    Returns:
+        Media id → Task id.
+    """
+    tasks: dict[str, str] = {}
+    for study in {study.id: study for _, study, _ in pictured}.values():
+        asked = {image.id: media_id for media_id, of, image in pictured if of.id == study.id}
+        submission = Submission(str(uuid4()), study.id, clock.now(), asked)
+        await tx.add_submission(submission)
+        await refresh_tasks(tx, study)
+        tasks |= dict.fromkeys(asked.values(), submission.id)
+    return tasks

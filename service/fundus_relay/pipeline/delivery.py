@@ -1,0 +1,98 @@
+"""The journey of a report revision: due → writing → confirmed.
+
+Exactly once is won at the EHR: `HealthRecord.publish` searches before it writes and reads back before it returns. So
+`writing` may be repeated after a crash, a lost answer or a lost race.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from fundus_relay.domain.errors import Unavailable, Unexplained
+from fundus_relay.domain.states import DeliveryState
+from fundus_relay.domain.values import Delivery, Written
+
+from .ports import Job, Ports, Transaction
+from .rules import Rules
+from .tasks import refresh_tasks
+
+OPEN = frozenset({DeliveryState.DUE, DeliveryState.WRITING})
+
+HORIZON_PASSED = "delivery-horizon-passed"
+
+
+async def deliver(delivery_id: str, ports: Ports, rules: Rules) -> None:
+    """Bring one report revision to its destination, or leave it waiting or parked with the reason."""
+    delivery = await _begin(delivery_id, ports)
+    if delivery is None:
+        return
+    try:
+        written = await ports.records[delivery.destination].publish(delivery.resources, revision=delivery.revision)
+    except Unavailable as why:
+        await _postpone(delivery, why, ports, rules)
+    except Unexplained as why:
+        await _settle(delivery, DeliveryState.PARKED, ports, reason=f"{why.code}: {why}")
+    else:
+        await _confirm(delivery, written, ports)
+
+
+async def _begin(delivery_id: str, ports: Ports) -> Delivery | None:
+    """Commit that we are about to write; None when there is nothing to do."""
+    now = ports.clock.now()
+    async with ports.ledger.transaction() as tx:
+        delivery = await tx.delivery(delivery_id)
+        if delivery is None or delivery.state not in OPEN or (delivery.due_at is not None and delivery.due_at > now):
+            return None
+        if await _is_superseded(delivery, tx):
+            await tx.move_delivery(delivery, DeliveryState.SUPERSEDED)
+            return None
+        return await tx.move_delivery(
+            delivery,
+            DeliveryState.WRITING,
+            attempt=delivery.attempt + 1,
+            first_tried_at=delivery.first_tried_at or now,
+            due_at=None,
+        )
+
+
+async def _is_superseded(delivery: Delivery, tx: Transaction) -> bool:
+    return any(
+        other.destination == delivery.destination and other.revision > delivery.revision
+        for other in await tx.deliveries(delivery.study_id)
+    )
+
+
+async def _confirm(delivery: Delivery, written: Written, ports: Ports) -> None:
+    state = DeliveryState.SUPERSEDED if written.superseded else DeliveryState.CONFIRMED
+    await _settle(delivery, state, ports, remote_id=written.remote_id)
+
+
+async def _postpone(delivery: Delivery, why: Unavailable, ports: Ports, rules: Rules) -> None:
+    """Back to `due`, until the horizon of this destination has passed."""
+    now = ports.clock.now()
+    tried_since = delivery.first_tried_at or now
+    if now - tried_since > rules.retry_horizon[delivery.destination]:
+        await _settle(delivery, DeliveryState.PARKED, ports, reason=HORIZON_PASSED)
+        return
+    due_at = now + rules.wait(delivery.attempt, at_least=why.retry_after)
+    await _settle(delivery, DeliveryState.DUE, ports, reason=why.code, due_at=due_at)
+
+
+async def _settle(
+    delivery: Delivery,
+    state: DeliveryState,
+    ports: Ports,
+    *,
+    reason: str | None = None,
+    due_at: datetime | None = None,
+    remote_id: str | None = None,
+) -> None:
+    """Record the outcome, and tell it in the Tasks, in one commit."""
+    async with ports.ledger.transaction() as tx:
+        study = await tx.study(delivery.study_id)
+        moved = await tx.move_delivery(delivery, state, reason=reason, due_at=due_at, remote_id=remote_id)
+        if moved is None or study is None:
+            return
+        if state is DeliveryState.DUE:
+            await tx.enqueue(Job.DELIVERY, delivery.id, at=due_at)
+        await refresh_tasks(tx, study)

@@ -1,0 +1,145 @@
+"""The journey of one image: received → prepared → sending → analysing → answered.
+
+How this works. `advance_image` takes the image's next step until the image waits, has ended, or somebody else has it.
+A step looks at the image as it was read, does one thing to the world, and settles `where id, state and attempt` are
+still the same, together with the job that follows: a step done twice changes nothing the second time. The engine runs
+us at least once; the only step that must not simply be repeated is the upload, which costs money and has no key. So
+`sending` is committed before the upload leaves, and an image found in `sending` goes to `ambiguity.settle_upload`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from fundus_relay.domain.errors import (
+    AnalyserRefused,
+    AnswerNotUnderstood,
+    Rejected,
+    Unavailable,
+    UploadAmbiguous,
+)
+from fundus_relay.domain.states import ImageState
+from fundus_relay.domain.values import Image, PreparedPicture
+from fundus_relay.imaging.preparation import prepare
+
+from .ambiguity import settle_upload
+from .interpret import interpret
+from .ports import Job, Ports
+from .rules import Rules
+from .settle import end, postpone
+
+Step = Callable[[Image, Ports, Rules], Awaitable[bool]]
+"""One step of the journey; True when the next one may follow at once."""
+
+
+async def advance_image(image_id: str, ports: Ports, rules: Rules) -> None:
+    """Take the next steps of an image; returns when it waits, has ended, or is not ours to move."""
+    went_on = True
+    while went_on:
+        async with ports.ledger.transaction() as tx:
+            image = await tx.image(image_id)
+        if image is None or (step := next_step(image)) is None or is_waiting(image, ports):
+            return
+        try:
+            went_on = await step(image, ports, rules)
+        except Unavailable as why:
+            await postpone(image, why, ports, rules)
+            return
+
+
+def next_step(image: Image) -> Step | None:
+    """What may be done for this image now; None when it ended, or when only the poll can move it."""
+    match image.state:
+        case ImageState.RECEIVED:
+            return prepare_image
+        case ImageState.PREPARED:
+            return send_image
+        case ImageState.SENDING:
+            return settle_upload
+        case ImageState.ANALYSING if image.job_status is not None:
+            return fetch_answer
+        case _:
+            return None
+
+
+def is_waiting(image: Image, ports: Ports) -> bool:
+    """Whether the image has to wait until its `due_at`."""
+    return image.due_at is not None and image.due_at > ports.clock.now()
+
+
+async def prepare_image(image: Image, ports: Ports, rules: Rules) -> bool:
+    """received → prepared: what the analyser may see, and the way back to the source's pixels."""
+    picture = await ports.blobs.get(image.source.sha256)
+    try:
+        prepared = await asyncio.to_thread(prepare, picture)
+    except Rejected as why:
+        return await end(image, ImageState.REJECTED, why, ports)
+    kept = PreparedPicture(
+        sha256=await ports.blobs.put(prepared.picture),
+        media_type=prepared.media_type,
+        size=prepared.size,
+        to_source=prepared.to_source,
+        steps=prepared.steps,
+    )
+    async with ports.ledger.transaction() as tx:
+        moved = await tx.move_image(image, ImageState.PREPARED, prepared=kept, attempt=0, due_at=None)
+    return moved is not None
+
+
+async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
+    """prepared → sending → analysing: one credit."""
+    assert image.prepared is not None  # noqa: S101 - the state says so; mypy cannot know
+    picture = await ports.blobs.get(image.prepared.sha256)
+    async with ports.ledger.transaction() as tx:
+        mark = await tx.mark_credits()
+        sending = await tx.move_image(image, ImageState.SENDING, credit_mark=mark, attempt=image.attempt + 1)
+    if sending is None:
+        return False
+    try:
+        upload = await ports.analyser.upload(picture, image.prepared.media_type, label=f"image-{image.id}")
+    except UploadAmbiguous:
+        return await settle_upload(sending, ports, rules)
+    except AnalyserRefused as why:
+        return await end(sending, ImageState.REJECTED, why, ports)
+    except Unavailable as why:  # for certain not taken
+        await postpone(sending, why, ports, rules, to=ImageState.PREPARED)
+        return False
+    now = ports.clock.now()
+    async with ports.ledger.transaction() as tx:
+        await tx.confirm_upload(upload.remaining)
+        settled = await tx.move_image(
+            sending,
+            ImageState.ANALYSING,
+            job_id=upload.job_id,
+            job_status=None,
+            analysing_since=now,
+            due_at=now + rules.until_next_poll(),
+            attempt=0,
+        )
+        if settled is None:  # somebody took us for dead, and may have sent it again
+            await tx.count_double_spend()
+        await tx.enqueue(Job.STUDY, image.study_id)
+    return False  # the poll goes on with it
+
+
+async def fetch_answer(image: Image, ports: Ports, rules: Rules) -> bool:
+    """analysing → answered, once the poll saw the analyser's end of it."""
+    assert image.job_id is not None and image.prepared is not None  # noqa: S101 - as in send_image
+    try:
+        answer = await ports.analyser.result(image.job_id)
+        analysis = interpret(answer.analysis, image.prepared)
+    except (AnswerNotUnderstood, Rejected) as why:
+        return await end(image, ImageState.PARKED, why, ports)
+    async with ports.ledger.transaction() as tx:
+        await tx.move_image(
+            image,
+            ImageState.ANSWERED,
+            analysis=analysis,
+            answered_at=ports.clock.now(),
+            is_standin=answer.is_standin,
+            attempt=0,
+            due_at=None,
+        )
+        await tx.enqueue(Job.STUDY, image.study_id)
+    return False

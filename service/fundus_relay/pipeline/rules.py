@@ -1,0 +1,48 @@
+"""What a deployment chose, as the stages need it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from fundus_relay.domain.policy import AmbiguousUpload
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Times, limits and policies of the journey.
+
+    Attributes:
+        give_up_after: of the analyser's silence; then the image is parked.
+        hold_factor: how much rarer an image on HOLD is asked for: people work there.
+        retry_horizon: by destination, of trying to deliver.
+        public_url: base of our FHIR endpoint as others see it.
+        organization: shown as the report's performer.
+    """
+
+    public_url: str
+    organization: str
+    retry_horizon: Mapping[str, timedelta]
+    poll_interval: timedelta = timedelta(seconds=90)
+    give_up_after: timedelta = timedelta(minutes=30)
+    hold_factor: int = 10
+    ambiguous_upload: AmbiguousUpload = AmbiguousUpload.RESEND
+    first_wait: timedelta = timedelta(seconds=2)
+    longest_wait: timedelta = timedelta(minutes=15)
+    chance: random.Random = field(default_factory=random.SystemRandom)
+
+    def wait(self, attempt: int, *, at_least: timedelta | None = None) -> timedelta:
+        """How long to wait after the `attempt`-th failure, from 1: exponential, full jitter, never under a second.
+
+        Args:
+            at_least: what the other side asked for (Retry-After).
+        """
+        ceiling: timedelta = min(self.longest_wait, self.first_wait * 2.0 ** min(attempt, 16))
+        jittered = timedelta(seconds=1) + (ceiling - timedelta(seconds=1)) * self.chance.random()
+        return max(jittered, at_least or timedelta(0))
+
+    def until_next_poll(self, *, on_hold: bool = False) -> timedelta:
+        """The poll interval with a tenth of jitter, so that a burst of images does not stay a burst."""
+        return self.poll_interval * (0.9 + 0.2 * self.chance.random()) * (self.hold_factor if on_hold else 1)
