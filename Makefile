@@ -8,10 +8,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 setup: .venv/.installed  ## the virtual environment with everything that the laptop needs
 
-.venv/.installed: requirements.lock pyproject.toml
+.venv/.installed: requirements-laptop.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version) if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-laptop.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -35,8 +35,11 @@ bench: setup  ## ratios against floors measured in the same run
 	$(BIN)/python -m tests.bench
 
 lock:  ## choose new versions: needs uv on the PATH
-	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-header --no-emit-index-url \
-	  --no-emit-package fundus-relay --output-file requirements.lock pyproject.toml
+	$(LOCK) --output-file requirements.lock pyproject.toml
+	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-laptop.lock pyproject.toml
+
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+  --no-annotate --no-emit-package fundus-relay
 
 clean:
 	rm -rf .venv .venv-* out var .mypy_cache .ruff_cache .pytest_cache

@@ -6,18 +6,35 @@ another party has a default; no `repr` shows a secret.
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fundus_relay.domain.policy import AmbiguousUpload
 
 
+def _seconds(value: object) -> object:
+    """`90` as well as `PT90S` and `00:01:30`."""
+    try:
+        return timedelta(seconds=float(value)) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+
+
+class UnknownSetting(Exception):
+    """A variable with our prefix that no setting is called: most likely mistyped."""
+
+
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Http(_Part):
@@ -53,11 +70,11 @@ class NetraAccount(_Part):
     base_url: str = Field(description="of the analyser's API, up to and including /v1")
     username: str = Field(description="of the account")
     password: SecretStr = Field(description="of the account")
-    poll_interval: timedelta = Field(timedelta(seconds=90), description="between two questions for one image")
-    give_up_after: timedelta = Field(timedelta(minutes=30), description="then the image is parked, not lost")
+    poll_interval: Duration = Field(timedelta(seconds=90), description="between two questions for one image")
+    give_up_after: Duration = Field(timedelta(minutes=30), description="then the image is parked, not lost")
     concurrency: int = Field(4, description="calls to the analyser at once in one process")
-    connect_timeout: timedelta = Field(timedelta(seconds=5), description="to open a connection")
-    answer_timeout: timedelta = Field(timedelta(seconds=60), description="for an answer after the request was sent")
+    connect_timeout: Duration = Field(timedelta(seconds=5), description="to open a connection")
+    answer_timeout: Duration = Field(timedelta(seconds=60), description="for an answer after the request was sent")
     ambiguous_upload: AmbiguousUpload = Field(AmbiguousUpload.RESEND, description="resend, resend-once or hold")
 
 
@@ -65,14 +82,14 @@ class Destination(_Part):
     name: str = Field("ehr", description="short name in logs and rows")
     base_url: str = Field(description="of the EHR's FHIR R4 endpoint that gets the reports")
     bearer_token: SecretStr | None = Field(None, description="sent as Authorization, when set")
-    timeout: timedelta = Field(timedelta(seconds=30), description="for one answer")
-    retry_horizon: timedelta = Field(timedelta(hours=72), description="of trying to deliver, before parking")
+    timeout: Duration = Field(timedelta(seconds=30), description="for one answer")
+    retry_horizon: Duration = Field(timedelta(hours=72), description="of trying to deliver, before parking")
     organization: str = Field("Fundus Relay", description="name shown as the report's performer")
 
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix="FUNDUS_RELAY_", env_nested_delimiter="__", frozen=True, extra="forbid"
+        env_prefix="FUNDUS_RELAY_", env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
     http: Http = Http()
@@ -83,3 +100,18 @@ class Settings(BaseSettings):
     analyser: NetraAccount
     record: Destination
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Read the settings.
+
+        Raises:
+            UnknownSetting: a variable with our prefix is no setting.
+            pydantic.ValidationError: a value is missing or does not parse; shows no secret.
+        """
+        known = {*cls.model_fields, "local"}
+        prefix = "FUNDUS_RELAY_"
+        for name in os.environ:
+            if name.startswith(prefix) and name.removeprefix(prefix).lower().split("__")[0] not in known:
+                raise UnknownSetting(f"{name} is no setting; the README lists all of them")
+        return cls()

@@ -1,0 +1,160 @@
+"""The service, the analyser's stand-in and the demonstration EHR, as processes on loopback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+HOST = "127.0.0.1"
+STARTS_WITHIN_S = 90.0
+STOPS_WITHIN_S = 30.0
+
+
+class LocalPorts(BaseSettings):
+    """Where `fundus-relay up` listens."""
+
+    model_config = SettingsConfigDict(env_prefix="FUNDUS_RELAY_LOCAL__", frozen=True)
+
+    service_port: int = Field(8080, description="the service's port when `up` starts everything")
+    standin_port: int = Field(8090, description="the stand-in's port when `up` starts everything")
+    ehr_port: int = Field(8070, description="the demonstration EHR's port when `up` starts everything")
+
+    @classmethod
+    def free(cls) -> LocalPorts:
+        """Three ports that nobody uses now."""
+        sockets = [socket.socket() for _ in range(3)]
+        for each in sockets:
+            each.bind((HOST, 0))
+        service, standin, ehr = (each.getsockname()[1] for each in sockets)
+        for each in sockets:
+            each.close()
+        return cls(service_port=service, standin_port=standin, ehr_port=ehr)
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where everything answers."""
+
+    service: str
+    fhir: str
+    analyser: str
+    ehr: str
+
+
+class StackFailed(Exception):
+    """A process of the local stack did not start, or ended by itself."""
+
+
+@contextmanager
+def running(ports: LocalPorts, data_dir: Path, *, poll_interval_s: float = 1.0) -> Iterator[Addresses]:
+    """All three, ready to be used; all of them are stopped on leaving.
+
+    Args:
+        data_dir: keeps the service's database and pictures, the stand-in's jobs and the EHR's resources.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    at = Addresses(
+        service=f"http://{HOST}:{ports.service_port}",
+        fhir=f"http://{HOST}:{ports.service_port}/fhir",
+        analyser=f"http://{HOST}:{ports.standin_port}/v1",
+        ehr=f"http://{HOST}:{ports.ehr_port}/fhir",
+    )
+    standin = _start(
+        ["standin", "--host", HOST, "--port", str(ports.standin_port), "--state", str(data_dir / "standin.sqlite")]
+    )
+    ehr = _start(["ehr", "--host", HOST, "--port", str(ports.ehr_port), "--state", str(data_dir / "ehr.sqlite")])
+    service = _start(["serve"], _service_environment(ports, at, data_dir, poll_interval_s))
+    processes = {"stand-in": standin, "demonstration EHR": ehr, "service": service}
+    try:
+        _wait_until_ready(
+            {
+                "stand-in": f"http://{HOST}:{ports.standin_port}/livez",
+                "demonstration EHR": f"http://{HOST}:{ports.ehr_port}/livez",
+                "service": f"{at.service}/readyz",
+            },
+            processes,
+        )
+        yield at
+    finally:
+        _stop(service)  # first, so that nobody it talks to is gone before it
+        _stop(standin)
+        _stop(ehr)
+
+
+def keep_up(ports: LocalPorts, data_dir: Path) -> None:
+    """Everything, until SIGTERM or SIGINT. Raises StackFailed when a part does not start."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with running(ports, data_dir) as at:
+        print(f"service            {at.fhir}")
+        print(f"analyser stand-in  {at.analyser}   (no medical device)")
+        print(f"demonstration EHR  {at.ehr}   (for demonstration and tests only)")
+        print("Ctrl-C or SIGTERM stops all three.", flush=True)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            return
+
+
+def _service_environment(ports: LocalPorts, at: Addresses, data_dir: Path, poll_interval_s: float) -> dict[str, str]:
+    return {
+        "FUNDUS_RELAY_HTTP__PORT": str(ports.service_port),
+        "FUNDUS_RELAY_DATA_DIR": str(data_dir / "service"),
+        "FUNDUS_RELAY_ANALYSER__BASE_URL": at.analyser,
+        "FUNDUS_RELAY_ANALYSER__USERNAME": "demo",
+        "FUNDUS_RELAY_ANALYSER__PASSWORD": "demo",
+        "FUNDUS_RELAY_ANALYSER__POLL_INTERVAL": str(poll_interval_s),
+        "FUNDUS_RELAY_RECORD__BASE_URL": at.ehr,
+    }
+
+
+def _start(arguments: list[str], environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """A part of the stack in a process of its own; what the caller's environment says wins over `environment`."""
+    return subprocess.Popen(  # noqa: S603 - our own program, with arguments of our own
+        [sys.executable, "-m", "fundus_relay", *arguments],
+        env={**(environment or {}), **os.environ},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C reaches us alone; we stop the others in order
+    )
+
+
+def _wait_until_ready(urls: Mapping[str, str], processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    deadline = time.monotonic() + STARTS_WITHIN_S
+    waiting = dict(urls)
+    with httpx.Client(trust_env=False, timeout=2) as client:
+        while waiting:
+            for name, url in list(waiting.items()):
+                if processes[name].poll() is not None:
+                    raise StackFailed(f"the {name} ended with exit code {processes[name].returncode}")
+                if _answers(client, url):
+                    del waiting[name]
+            if waiting and time.monotonic() > deadline:
+                raise StackFailed(f"not ready after {STARTS_WITHIN_S:.0f} s: {', '.join(waiting)}")
+            time.sleep(0.05)
+
+
+def _answers(client: httpx.Client, url: str) -> bool:
+    try:
+        return client.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOPS_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
