@@ -9,19 +9,34 @@ Source: DICOM PS3.3 C.18.6 (spatial coordinates), FHIR R5 ImagingSelection.image
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A picture's extent in pixels."""
+    """A picture's extent in pixels; at least one pixel."""
 
     columns: int
     rows: int
 
+    def __post_init__(self) -> None:
+        if self.columns < 1 or self.rows < 1:
+            raise ValueError("a picture has at least one column and one row")
+
+    @property
+    def pixels(self) -> int:
+        """How many there are."""
+        return self.columns * self.rows
+
+    @property
+    def transposed(self) -> Size:
+        """After a quarter turn."""
+        return Size(self.rows, self.columns)
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """An upright rectangle in pixels of one frame; 0 <= min < max."""
+    """An upright rectangle in pixels of one frame; 0 <= min < max, all finite."""
 
     x_min: float
     y_min: float
@@ -31,6 +46,8 @@ class Box:
     def __post_init__(self) -> None:
         if not (0 <= self.x_min < self.x_max and 0 <= self.y_min < self.y_max):
             raise ValueError("a box needs 0 <= min < max")
+        if not (isfinite(self.x_max) and isfinite(self.y_max)):
+            raise ValueError("a box has an end")
 
     def lies_in(self, frame: Size) -> bool:
         """Whether no part of the box is outside a picture of this size."""
@@ -48,13 +65,17 @@ class Affine:
     e: float
     f: float
 
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point goes."""
+        return self.a * x + self.b * y + self.c, self.d * x + self.e * y + self.f
+
     def box(self, box: Box) -> Box:
-        """The smallest upright box that holds the image of `box`; exact for turns, mirrors, scales and shifts."""
-        corners = [
-            (self.a * x + self.b * y + self.c, self.d * x + self.e * y + self.f)
-            for x in (box.x_min, box.x_max)
-            for y in (box.y_min, box.y_max)
-        ]
+        """The smallest upright box that holds the image of `box`; exact for turns, mirrors, scales and shifts.
+
+        Raises:
+            ValueError: it would begin left of or above the frame.
+        """
+        corners = [self.point(x, y) for x in (box.x_min, box.x_max) for y in (box.y_min, box.y_max)]
         xs, ys = zip(*corners, strict=True)
         return Box(min(xs), min(ys), max(xs), max(ys))
 
@@ -69,5 +90,28 @@ class Affine:
             self.d * first.c + self.e * first.f + self.f,
         )
 
+    def inverse(self) -> Affine:
+        """The map that undoes this one.
+
+        Raises:
+            ValueError: this one flattens the plane, nothing undoes it.
+        """
+        area = self.a * self.e - self.b * self.d
+        if area == 0:
+            raise ValueError("a map onto a line has no inverse")
+        return Affine(
+            self.e / area,
+            -self.b / area,
+            (self.b * self.f - self.c * self.e) / area,
+            -self.d / area,
+            self.a / area,
+            (self.c * self.d - self.a * self.f) / area,
+        )
+
 
 IDENTITY = Affine(1, 0, 0, 0, 1, 0)
+
+
+def scaling(*, of: Size, to: Size) -> Affine:
+    """The map from a picture onto the same picture at another size, edge upon edge."""
+    return Affine(to.columns / of.columns, 0, 0, 0, to.rows / of.rows, 0)

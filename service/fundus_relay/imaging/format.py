@@ -1,0 +1,180 @@
+"""What a file's bytes are: cheap, decisive, without decoding a pixel.
+
+Intake asks this of every request, so only headers are walked (JPEG) or checksums computed (PNG). Whether the pixels
+really decode, `preparation` finds out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from mmap import mmap
+from typing import Literal
+
+from fundus_relay.domain.errors import (
+    DamagedPicture,
+    NotAPicture,
+    PictureTooLarge,
+    PictureTooSmall,
+    UnsupportedFormat,
+)
+from fundus_relay.domain.geometry import Size
+
+from . import jpeg, png
+from .orientation import orientation_of
+
+MAX_PIXELS = 100_000_000
+LONGER_SIDE, SHORTER_SIDE = 1280, 1024
+"""What the analyser asks for at least; we take either side as the longer one.
+
+Source: Netra.AI API 1.0, "Minimum resolution 1.3 MP (1280 x 1024 pixels)".
+"""
+
+MediaType = Literal["image/jpeg", "image/png"]
+Bytes = bytes | bytearray | memoryview | mmap
+_TAIL_STEP = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFacts:
+    """What the headers of a picture file say.
+
+    Attributes:
+        size: of the raster as stored, before any EXIF turn.
+        orientation: EXIF orientation, 1 to 8; 1 when none is stated.
+        channels: 1 grey or palette, 2 grey and alpha, 3 colours, 4 CMYK (JPEG) or colours and alpha (PNG).
+        bits: per channel.
+        has_palette: PNG only.
+        is_progressive: progressive JPEG or interlaced PNG.
+    """
+
+    media_type: MediaType
+    size: Size
+    orientation: int = 1
+    channels: int = 3
+    bits: int = 8
+    has_palette: bool = False
+    is_progressive: bool = False
+
+
+def examine(picture: Bytes, *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
+    """Say what a picture file is, or why it cannot be analysed.
+
+    Grey, CMYK, palette, 16-bit and transparent pictures are taken; `preparation.prepare` makes them 8-bit RGB.
+
+    Args:
+        picture: the whole file; a memory map is read only where needed.
+        max_pixels: a picture whose header claims more is refused unread.
+
+    Raises:
+        NotAPicture, UnsupportedFormat, DamagedPicture, PictureTooSmall, PictureTooLarge
+    """
+    with memoryview(picture) as data:
+        match media_type_of(data):
+            case "image/jpeg":
+                walked = list(jpeg.header(data))
+                facts = _jpeg_facts(data, walked)
+                _check_size(facts.size, max_pixels)
+                _check_jpeg_end(data, behind=walked[-1].end)
+            case "image/png":
+                facts = _png_facts(data)
+                _check_size(facts.size, max_pixels)
+                facts = _with_png_chunks(data, facts)
+    return facts
+
+
+def media_type_of(picture: Bytes) -> MediaType:
+    """The format by the first bytes, whatever a sender calls it.
+
+    Raises:
+        NotAPicture: no picture format that we know.
+        UnsupportedFormat: another picture format, named in the message.
+    """
+    start = bytes(picture[:132])
+    if start.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if start.startswith(png.SIGNATURE):
+        return "image/png"
+    if not start:
+        raise NotAPicture("the picture has no bytes")
+    if (other := _other_format(start)) is not None:
+        raise UnsupportedFormat(f"{other} is not supported: send JPEG or PNG")
+    raise NotAPicture("the bytes are neither JPEG nor PNG")
+
+
+def _other_format(start: bytes) -> str | None:
+    if start[4:8] == b"ftyp":
+        return {b"avif": "AVIF", b"avis": "AVIF"}.get(start[8:12], "HEIC")
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "WebP"
+    if start[128:132] == b"DICM":
+        return "DICOM"
+    signatures = {
+        b"II*\x00": "TIFF",
+        b"MM\x00*": "TIFF",
+        b"II+\x00": "TIFF",
+        b"MM\x00+": "TIFF",
+        b"GIF8": "GIF",
+        b"BM": "BMP",
+        b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
+        b"\xff\x4f\xff\x51": "JPEG 2000",
+        b"\x00\x00\x00\x0cJXL ": "JPEG XL",
+        b"\xff\x0a": "JPEG XL",
+        b"%PDF": "PDF",
+    }
+    return next((name for signature, name in signatures.items() if start.startswith(signature)), None)
+
+
+def _check_size(size: Size, max_pixels: int) -> None:
+    stated = f"{size.columns} x {size.rows} pixels"
+    if size.pixels > max_pixels:
+        raise PictureTooLarge(f"the picture has {stated}, more than {max_pixels} in all")
+    if max(size.columns, size.rows) < LONGER_SIDE or min(size.columns, size.rows) < SHORTER_SIDE:
+        raise PictureTooSmall(f"the picture has {stated}; at least {LONGER_SIDE} x {SHORTER_SIDE} are needed")
+
+
+def _jpeg_facts(data: memoryview, walked: list[jpeg.Segment]) -> PictureFacts:
+    frame = jpeg.frame_of(data, walked)
+    return PictureFacts(
+        media_type="image/jpeg",
+        size=frame.size,
+        orientation=orientation_of(jpeg.exif_of(data, walked)),
+        channels=frame.components,
+        is_progressive=frame.is_progressive,
+    )
+
+
+def _check_jpeg_end(data: memoryview, *, behind: int) -> None:
+    """See that an end-of-image marker stands behind the first scan's header; one of a thumbnail lies before it.
+
+    Cameras append things behind it, so the search goes backwards from the end, where it nearly always is.
+    """
+    upper = len(data)
+    while upper > behind:
+        lower = max(behind, upper - _TAIL_STEP)
+        if jpeg.END in bytes(data[lower : upper + 1]):
+            return
+        upper = lower
+    raise DamagedPicture("the JPEG has no end-of-image marker: it is truncated")
+
+
+def _png_facts(data: memoryview) -> PictureFacts:
+    header = png.header_of(data)
+    return PictureFacts(
+        media_type="image/png",
+        size=header.size,
+        channels=header.channels,
+        bits=header.bits,
+        has_palette=header.has_palette,
+        is_progressive=header.is_interlaced,
+    )
+
+
+def _with_png_chunks(data: memoryview, facts: PictureFacts) -> PictureFacts:
+    names, orientation = set(), 1
+    for chunk in png.chunks(data):
+        names.add(chunk.name)
+        if chunk.name == b"eXIf":
+            orientation = orientation_of(bytes(data[chunk.body : chunk.end]))
+    if b"IDAT" not in names:
+        raise DamagedPicture("the PNG has no picture data")
+    return replace(facts, orientation=orientation)

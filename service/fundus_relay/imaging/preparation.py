@@ -1,0 +1,265 @@
+"""What the analyser may see of a photograph, and the way back to its source frame.
+
+How this works. **The source frame is the raster as stored in the submitted file**, before any EXIF turn: the frame of
+`Media.width` and `Media.height`, of DICOM's Rows and Columns, and of every library that ignores EXIF. A viewer that
+applies EXIF shows the picture turned; `Prepared.to_source` maps a box found in the prepared picture to stored pixels
+exactly, and `Prepared.steps` names the turn.
+
+The prepared picture is upright, 8-bit RGB in sRGB, free of metadata and within the analyser's limit. A file that is all
+of that already keeps its pixels bit for bit: only its metadata is cut out. Everything else is decoded and written
+again, with full chroma resolution, since the signs sought are small and red: first at falling quality, then smaller,
+never below what the analyser asks for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass
+from io import BytesIO
+from math import ceil, sqrt
+
+from PIL import Image, ImageChops, ImageCms
+
+from fundus_relay.domain.errors import DamagedPicture, PictureTooLarge
+from fundus_relay.domain.geometry import Affine, Size, scaling
+
+from . import jpeg, png
+from .format import LONGER_SIDE, MAX_PIXELS, SHORTER_SIDE, MediaType, PictureFacts, examine
+from .orientation import UPRIGHT, to_stored, upright_size
+
+LIMIT_BYTES = 5_000_000
+"""Source: Netra.AI API 1.0, "maximum file size 5 MB"; we stay below the smaller reading of a megabyte."""
+
+_QUALITIES = (95, 92, 89, 86)
+_LAST_QUALITIES = (80, 70)  # only for a picture that may not become smaller
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_NOISE = bytes(byte for byte in random.Random(0).randbytes(8192) if byte != 0xFF)  # noqa: S311 - any fixed noise will do
+_SAME_COLOUR = 2  # of 255: a profile that moves no colour further is sRGB under another name
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A picture as it may be sent.
+
+    Attributes:
+        picture: the file.
+        to_source: from pixels of this picture to pixels of the raster as stored in the submitted file.
+        steps: what was done, in order, for people to read.
+        sha256: of `picture`, in hexadecimal.
+    """
+
+    picture: bytes
+    media_type: MediaType
+    size: Size
+    to_source: Affine
+    steps: tuple[str, ...]
+    sha256: str
+
+
+def prepare(picture: bytes, *, limit_bytes: int = LIMIT_BYTES, max_pixels: int = MAX_PIXELS) -> Prepared:
+    """Make a photograph ready to be sent; the same bytes always give the same bytes.
+
+    Args:
+        picture: a JPEG or PNG file.
+        limit_bytes: the prepared file has no more.
+        max_pixels: as in `examine`.
+
+    Raises:
+        NotAPicture, UnsupportedFormat, DamagedPicture, PictureTooSmall: as `examine`; also when pixels do not decode.
+        PictureTooLarge: as `examine`, or it cannot be made small enough.
+    """
+    facts = examine(picture, max_pixels=max_pixels)
+    with memoryview(picture) as data:
+        bare = jpeg.without_metadata(data) if facts.media_type == "image/jpeg" else png.without_metadata(data)
+        profile = _colour_profile(data, facts)
+    steps = ["metadata removed"] if bare != picture else []
+    _check_is_whole(bare, facts)
+    if len(bare) <= limit_bytes and _is_plain(bare, facts) and _is_srgb(profile):
+        return _prepared(bare, facts.media_type, facts.size, to_stored(UPRIGHT, facts.size), steps)
+    image = _upright(_rgb(_decoded(bare, facts), facts, profile, steps), facts.orientation, steps)
+    written, media_type, size = _written(image, facts, limit_bytes, steps)
+    back = to_stored(facts.orientation, facts.size).after(
+        scaling(of=size, to=upright_size(facts.orientation, facts.size))
+    )
+    return _prepared(written, media_type, size, back, steps)
+
+
+def _prepared(picture: bytes, media_type: MediaType, size: Size, to_source: Affine, steps: list[str]) -> Prepared:
+    return Prepared(picture, media_type, size, to_source, tuple(steps), hashlib.sha256(picture).hexdigest())
+
+
+def _is_plain(bare: bytes, facts: PictureFacts) -> bool:
+    """Whether the raster is upright 8-bit RGB without transparency already."""
+    if facts.orientation != UPRIGHT or facts.channels != 3 or facts.bits != 8:
+        return False
+    return facts.media_type == "image/jpeg" or not png.content_of(memoryview(bare), b"tRNS")
+
+
+# ------------------------------------------------------------------------------------------------------------ decoding
+
+
+def _opened(bare: bytes, facts: PictureFacts) -> Image.Image:
+    return Image.open(BytesIO(bare), formats=[facts.media_type.removeprefix("image/")])
+
+
+def _decoded(bare: bytes, facts: PictureFacts, *, coarsely: bool = False) -> Image.Image:
+    """All pixels, or one for every 8 x 8 of a JPEG.
+
+    Raises:
+        DamagedPicture: they do not decode.
+    """
+    try:
+        image = _opened(bare, facts)
+        if coarsely:
+            image.draft(image.mode, (image.width // 8, image.height // 8))
+        image.load()
+    except Image.DecompressionBombError as exc:
+        raise PictureTooLarge("the picture has more pixels than the decoder takes") from exc
+    except (OSError, SyntaxError, ValueError, EOFError) as exc:  # what Pillow raises for broken files
+        raise DamagedPicture(f"the {facts.media_type} does not decode") from exc
+    if not coarsely and image.size != (facts.size.columns, facts.size.rows):
+        raise DamagedPicture(f"the {facts.media_type} decodes to another size than it states")
+    return image
+
+
+def _check_is_whole(bare: bytes, facts: PictureFacts) -> None:
+    """See that every pixel is in the file.
+
+    A JPEG decoder fills what is missing with grey and says nothing. So we decode twice, the second time with noise
+    behind the picture data: a decoder that has had all it needs does not read it, one that has not draws it.
+    """
+    if facts.media_type == "image/png":
+        _decoded(bare, facts)
+        return
+    jpeg.check_scans(memoryview(bare))
+    coarsely = not facts.is_progressive  # an unfinished last scan of a progressive JPEG shows in fine detail only
+    as_sent = _decoded(bare, facts, coarsely=coarsely)
+    with_noise = _decoded(bare.removesuffix(jpeg.END) + _NOISE + jpeg.END, facts, coarsely=coarsely)
+    if as_sent.tobytes() != with_noise.tobytes():
+        raise DamagedPicture("picture data of the JPEG is missing: it is truncated")
+
+
+# ---------------------------------------------------------------------------------------------------- colours and turn
+
+
+def _colour_profile(data: memoryview, facts: PictureFacts) -> bytes:
+    if facts.media_type == "image/jpeg":
+        return jpeg.colour_profile_of(data, jpeg.header(data))
+    return png.colour_profile_of(data)
+
+
+def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """The way from a profile's colours to sRGB; None when the profile is not readable or not for such pixels."""
+    try:
+        return ImageCms.buildTransform(
+            ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB"), mode, "RGB"
+        )
+    except (ImageCms.PyCMSError, OSError):
+        return None
+
+
+def _is_srgb(profile: bytes) -> bool:
+    """Whether a profile, or none, leaves RGB pixels as they are, to the eye."""
+    if not profile or (transform := _to_srgb(profile, "RGB")) is None:
+        return True
+    levels = range(0, 256, 17)
+    colours = bytes(level for r in levels for g in levels for b in levels for level in (r, g, b))
+    cube = Image.frombytes("RGB", (len(levels) ** 2, len(levels)), colours)
+    return max(ImageChops.difference(cube, transform.apply(cube)).tobytes()) <= _SAME_COLOUR
+
+
+def _rgb(image: Image.Image, facts: PictureFacts, profile: bytes, steps: list[str]) -> Image.Image:
+    """The picture as 8-bit RGB in sRGB; where it is transparent, it lies on black."""
+    if facts.bits == 16:
+        steps.append("16 bits to 8")
+        image.info.pop("transparency", None)
+        if image.mode.startswith("I"):
+            image = image.convert("I").point(lambda level: level * (1 / 257) + 0.5).convert("L")
+    if image.mode in ("P", "PA", "LA", "RGBA") or "transparency" in image.info:
+        steps.append(f"{image.mode} to RGB on black")
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("RGB")
+    if not (image.mode == "RGB" and _is_srgb(profile)) and profile:
+        transform = _to_srgb(profile, image.mode)
+        if transform is not None:
+            steps.append("colour profile applied")
+            return transform.apply(image)
+    if image.mode != "RGB":
+        steps.append(f"{image.mode} to RGB")
+        image = image.convert("RGB")
+    return image
+
+
+def _upright(image: Image.Image, orientation: int, steps: list[str]) -> Image.Image:
+    if orientation == UPRIGHT:
+        return image
+    steps.append(f"turned upright from EXIF orientation {orientation}")
+    return image.transpose(_TURNS[orientation])
+
+
+# ------------------------------------------------------------------------------------------------------------- writing
+
+
+def _written(
+    image: Image.Image, facts: PictureFacts, limit_bytes: int, steps: list[str]
+) -> tuple[bytes, MediaType, Size]:
+    image.info.clear()  # Pillow would write some of it
+    if facts.media_type == "image/png":
+        written = _png(image)
+        if len(written) <= limit_bytes:
+            steps.append("written as PNG")
+            return written, "image/png", Size(*image.size)
+    written, scaled, quality = _fitting(image, limit_bytes)
+    if scaled != Size(*image.size):
+        steps.append(f"scaled from {image.width} x {image.height} to {scaled.columns} x {scaled.rows}")
+    steps.append(f"written as JPEG of quality {quality}")
+    return written, "image/jpeg", scaled
+
+
+def _fitting(image: Image.Image, limit_bytes: int) -> tuple[bytes, Size, int]:
+    """The best JPEG within the limit: its bytes, size and quality."""
+    size = Size(*image.size)
+    for quality in _QUALITIES:
+        written = _jpeg(image, quality)
+        if len(written) <= limit_bytes:
+            return written, size, quality
+    while (smaller := _smaller(size, sqrt(limit_bytes / len(written)))) != size:
+        size = smaller
+        written = _jpeg(image.resize((size.columns, size.rows), Image.Resampling.LANCZOS), _QUALITIES[-1])
+        if len(written) <= limit_bytes:
+            return written, size, _QUALITIES[-1]
+    scaled = image.resize((size.columns, size.rows), Image.Resampling.LANCZOS)
+    for quality in _LAST_QUALITIES:
+        written = _jpeg(scaled, quality)
+        if len(written) <= limit_bytes:
+            return written, size, quality
+    raise PictureTooLarge(f"the picture cannot be brought below {limit_bytes} bytes at the size that is needed")
+
+
+def _smaller(size: Size, factor: float) -> Size:
+    """A size about `factor` as wide and high, a little less, but not below what the analyser asks for."""
+    longer, shorter = max(size.columns, size.rows), min(size.columns, size.rows)
+    least = max(LONGER_SIDE / longer, SHORTER_SIDE / shorter)
+    factor = min(1.0, max(0.97 * min(factor, 1.0), least))
+    return Size(ceil(size.columns * factor), ceil(size.rows * factor))
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    file = BytesIO()
+    image.save(file, format="JPEG", quality=quality, subsampling="4:4:4")
+    return file.getvalue()
+
+
+def _png(image: Image.Image) -> bytes:
+    file = BytesIO()
+    image.save(file, format="PNG")
+    return file.getvalue()
