@@ -1,0 +1,58 @@
+"""One PostgreSQL server for a test run, and a fresh database for every test that asks for one."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from fundus_relay.adapters.database.embedded import embedded_postgres
+from fundus_relay.adapters.database.migrate import migrate
+from fundus_relay.adapters.database.pool import Pool, open_pool
+from fundus_relay.worker.schema import engine_schema
+
+TEMPLATE = "relay_template"
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """URL of the server's own database; empty."""
+    with tempfile.TemporaryDirectory(prefix="fundus-relay-tests-") as folder, embedded_postgres(Path(folder)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def template(postgres_url: str) -> str:
+    """Name of a database that is migrated and that nobody uses, to be copied."""
+    await _administer(postgres_url, f"create database {TEMPLATE}")
+    await migrate(database_at(postgres_url, TEMPLATE), engine_schema())
+    return TEMPLATE
+
+
+@pytest.fixture
+async def database_url(postgres_url: str, template: str) -> AsyncIterator[str]:
+    """URL of a migrated database of this test alone."""
+    name = f"test_{uuid4().hex}"
+    await _administer(postgres_url, f"create database {name} template {template} strategy file_copy")
+    yield database_at(postgres_url, name)
+    await _administer(postgres_url, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with open_pool(database_url, size=10) as opened:
+        yield opened
+
+
+def database_at(url: str, name: str) -> str:
+    """URL of another database of the same server."""
+    return url.replace("@/postgres?", f"@/{name}?")
+
+
+async def _administer(url: str, statement: str) -> None:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute(statement.encode())

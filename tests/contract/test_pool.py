@@ -1,0 +1,105 @@
+"""The pool and the migrations, on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from fundus_relay.adapters.database.embedded import embedded_postgres
+from fundus_relay.adapters.database.migrate import migrate
+from fundus_relay.adapters.database.pool import Pool, connected, open_pool
+from fundus_relay.domain.errors import StoreUnavailable
+from fundus_relay.worker.schema import engine_schema
+
+
+async def test_a_migrated_database_is_left_as_it_is(database_url: str) -> None:
+    assert await migrate(database_url, engine_schema()) == []
+
+
+async def test_eight_processes_that_migrate_at_once_apply_everything_once(tmp_path: Path) -> None:
+    with embedded_postgres(tmp_path) as url:
+        applied = await asyncio.gather(*(migrate(url, engine_schema()) for _ in range(8)))
+
+    assert sorted(len(names) for names in applied) == [0] * 7 + [2]
+
+
+async def test_the_pool_survives_a_restart_of_the_database(tmp_path: Path) -> None:
+    with embedded_postgres(tmp_path) as url:
+        async with open_pool(url, size=2) as pool:
+            before = await _backend(pool)
+            with pytest.raises(StoreUnavailable):
+                await _kill_every_connection(pool)
+            after = await _backend(pool)
+
+    assert before != after
+
+
+async def test_a_database_out_of_reach_is_told_within_seconds(tmp_path: Path) -> None:
+    with embedded_postgres(tmp_path) as url:
+        pass  # stopped again
+    async with open_pool(url) as pool:
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            await _backend(pool)
+
+    assert time.monotonic() - began < 8
+
+
+def test_data_outlive_the_server(tmp_path: Path) -> None:
+    with embedded_postgres(tmp_path) as url, psycopg.connect(url) as connection:
+        connection.execute("create table kept as select 7 as it")
+    with embedded_postgres(tmp_path) as url, psycopg.connect(url) as connection:
+        assert connection.execute("select it from kept").fetchone() == (7,)
+
+
+def test_only_the_last_user_stops_the_server(tmp_path: Path) -> None:
+    with embedded_postgres(tmp_path) as url:
+        with embedded_postgres(tmp_path) as other:
+            assert other == url
+        psycopg.connect(url).close()
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(url)
+
+
+@pytest.mark.parametrize("name", ['it\'s a "folder", with\\everything', "deep/" * 12 + "x" * 60])
+def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
+    with embedded_postgres(tmp_path / name) as url:
+        psycopg.connect(url).close()
+
+
+def test_a_process_id_that_now_belongs_to_another_program_does_not_keep_the_server_down(tmp_path: Path) -> None:
+    with embedded_postgres(tmp_path):
+        left = (tmp_path / "data" / "postmaster.pid").read_text()
+    (tmp_path / "data" / "postmaster.pid").write_text("1\n" + left.split("\n", 1)[1])
+
+    with embedded_postgres(tmp_path) as url:
+        psycopg.connect(url).close()
+
+
+def test_nothing_listens_on_tcp_and_commits_are_durable(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url) as connection:
+        settings = [
+            connection.execute(f"show {name}").fetchone()
+            for name in ("listen_addresses", "fsync", "synchronous_commit", "full_page_writes")
+        ]
+
+    assert settings == [("",), ("on",), ("on",), ("on",)]
+
+
+async def _backend(pool: Pool) -> int:
+    async with connected(pool) as connection:
+        row = await (await connection.execute("select pg_backend_pid()")).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def _kill_every_connection(pool: Pool) -> None:
+    async with connected(pool) as connection:
+        await connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'fundus-relay'"
+            " order by pid = pg_backend_pid()"
+        )
