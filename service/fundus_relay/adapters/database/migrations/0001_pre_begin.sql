@@ -4,25 +4,26 @@ create table resource (
     kind        text        not null,                   -- FHIR resource type
     id          text        not null,
     version     integer     not null,
+    position    bigint      generated always as identity unique,    -- order of writing; what a page ends and begins at
     updated     timestamptz not null,
     is_newest   boolean     not null default true,
-    content     jsonb       not null,                   -- complete, pixel-free
+    content     jsonb       not null,                   -- complete but for versionId and lastUpdated; pixel-free
     primary key (kind, id, version)
 );
 create unique index resource_newest on resource (kind, id) where is_newest;
-create index resource_by_time on resource (kind, updated desc, id) where is_newest;
+create index resource_by_position on resource (kind, position) where is_newest;
+create index resource_by_time on resource (kind, updated) where is_newest;
 
 create table resource_index (                           -- search values of the newest version
     kind        text        not null,
     id          text        not null,
     parameter   text        not null,
-    system      text,                                   -- of a token; null when it has none
-    value       text        not null,                   -- code, or `Type/id` of a reference
-    foreign key (kind, id, version) references resource (kind, id, version),
-    version     integer     not null
+    system      text,                                   -- of a token, or the base of a foreign reference; may be null
+    value       text        not null                    -- code, or `Type/id` of a reference
 );
 create index resource_index_by_value on resource_index (kind, parameter, value, system);
-create index resource_index_by_resource on resource_index (kind, id);
+create index resource_index_by_system on resource_index (kind, parameter, system) where system is not null;
+create index resource_index_by_resource on resource_index (kind, id, parameter);
 
 create table study (
     id          uuid        primary key,

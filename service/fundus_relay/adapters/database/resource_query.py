@@ -1,0 +1,147 @@
+"""One SQL statement per page of a FHIR search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from psycopg.sql import SQL, Composable, Composed, Literal
+
+from fundus_relay.fhir.search import Chained, Criterion, IdIn, Include, Indexed, Pattern, Query, UpdatedWithin
+from fundus_relay.fhir.search_dates import Interval
+
+_STATEMENT = SQL(
+    """
+    with recursive matching as materialized (
+        select position from resource r where r.kind = {kind} and r.is_newest and {criteria}
+    ),
+    page as (
+        select r.position, r.kind, r.id, r.content, r.version, r.updated
+        from matching join resource r using (position)
+        where {beyond} order by position {direction} limit {limit}
+    ),
+    shown as (select * from page order by position {direction} limit {count}),
+    reached (kind, id, depth) as (
+        select kind, id, 0 from shown
+        union
+        select target.kind, target.id, 1
+        from reached
+        join resource_index i on i.kind = reached.kind and i.id = reached.id and i.system is null and {includes}
+        join resource target
+            on target.kind = split_part(i.value, '/', 1) and target.id = split_part(i.value, '/', 2)
+            and target.is_newest
+    ),
+    included as (
+        select r.content, r.version, r.updated
+        from (select distinct kind, id from reached where depth = 1) as target
+        join resource r on r.kind = target.kind and r.id = target.id and r.is_newest
+        where not exists (select 1 from shown where shown.kind = r.kind and shown.id = r.id)
+    )
+    select total, shown_or_included.*
+    from (select count(*) as total from matching) as counted
+    left join (
+        (select position, content, version, updated from page order by position {direction})
+        union all
+        select null, content, version, updated from included
+    ) as shown_or_included on true
+    """
+)
+
+
+def page_statement(kind: str, query: Query, *, count: int, after: int) -> Composed:
+    """The statement for a page of `count` matches that begins after position `after` (0: at the beginning).
+
+    Its rows are total, position, content, version, updated; one match more than the page when there is a next page;
+    position is null for what was included, and all but total when nothing matches.
+    """
+    beyond: Composable = SQL("true")
+    if after:
+        beyond = SQL("position > {}" if query.is_oldest_first else "position < {}").format(Literal(after))
+    criteria = [_condition(kind, criterion) for criterion in query.criteria]
+    return _STATEMENT.format(
+        kind=Literal(kind),
+        criteria=SQL(" and ").join([SQL("true"), *criteria]),
+        beyond=beyond,
+        direction=SQL("asc" if query.is_oldest_first else "desc"),
+        count=Literal(count),
+        limit=Literal(count + 1 if count else 0),
+        includes=_any([_included(include) for include in query.includes]),
+    )
+
+
+def _condition(kind: str, criterion: Criterion) -> Composable:
+    match criterion:
+        case IdIn(ids):
+            return SQL("r.id = any({})").format(Literal(list(ids)))
+        case UpdatedWithin(any_of):
+            return _any([_within(interval) for interval in any_of])
+        case Indexed():
+            return _indexed(SQL("r.kind"), SQL("r.id"), criterion)
+        case Chained():
+            return _chained(criterion)
+    assert_never(criterion)
+
+
+def _within(interval: Interval) -> Composable:
+    begin = SQL("r.updated >= {}").format(Literal(interval.begin)) if interval.begin else SQL("true")
+    end = SQL("r.updated < {}").format(Literal(interval.end)) if interval.end else SQL("true")
+    return SQL("({} and {})").format(begin, end)
+
+
+def _indexed(kind: Composable, id: Composable, criterion: Indexed) -> Composable:
+    return SQL(
+        "{negation} exists (select 1 from resource_index i"
+        " where i.kind = {kind} and i.id = {id} and i.parameter = {parameter} and {patterns})"
+    ).format(
+        negation=SQL("not" if criterion.is_negated else ""),
+        kind=kind,
+        id=id,
+        parameter=Literal(criterion.parameter),
+        patterns=_any([_like(pattern) for pattern in criterion.any_of]),
+    )
+
+
+def _like(pattern: Pattern) -> Composable:
+    value = SQL("true") if pattern.value is None else SQL("i.value = {}").format(Literal(pattern.value))
+    if pattern.is_any_system:
+        return value
+    if pattern.system is None:
+        return SQL("({} and i.system is null)").format(value)
+    return SQL("({} and i.system = {})").format(value, Literal(pattern.system))
+
+
+def _chained(criterion: Chained) -> Composable:
+    """The target is ours and is found by the identifier, or the reference itself states the identifier."""
+    by_reference = Indexed(f"{criterion.parameter}:identifier", criterion.criterion.any_of)
+    target = SQL(
+        "exists (select 1 from resource_index link"
+        " join resource_index i on i.kind = {kind} and i.id = substr(link.value, {start})"
+        " where link.kind = r.kind and link.id = r.id and link.parameter = {parameter} and link.system is null"
+        " and link.value like {prefix} and i.parameter = {target} and {patterns})"
+    ).format(
+        kind=Literal(criterion.target),
+        start=Literal(len(criterion.target) + 2),
+        parameter=Literal(criterion.parameter),
+        prefix=Literal(f"{criterion.target}/%"),
+        target=Literal(criterion.criterion.parameter),
+        patterns=_any([_like(pattern) for pattern in criterion.criterion.any_of]),
+    )
+    return SQL("({} or {})").format(target, _indexed(SQL("r.kind"), SQL("r.id"), by_reference))
+
+
+def _included(include: Include) -> Composable:
+    target: Composable = SQL("true")
+    if include.target:
+        target = SQL("i.value like {}").format(Literal(f"{include.target}/%"))
+    return SQL("(i.kind = {kind} and i.parameter = {parameter} and {target} and {depth})").format(
+        kind=Literal(include.kind),
+        parameter=Literal(include.parameter),
+        target=target,
+        depth=SQL("true" if include.is_iterated else "reached.depth = 0"),
+    )
+
+
+def _any(conditions: Sequence[Composable]) -> Composable:
+    if not conditions:
+        return SQL("false")
+    return SQL("({})").format(SQL(" or ").join(conditions))

@@ -1,0 +1,132 @@
+"""FHIR resources in PostgreSQL: every version as JSONB, and what the newest one is found by.
+
+How this works: each version written gets the next `position`. A page is ordered by position and the next one begins
+after the position where it ended, so resources that arrive or change in between push nothing off a page: what did not
+change is seen exactly once, and what changed comes last when the oldest are asked for first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from fundus_relay.domain.values import Json, Page
+from fundus_relay.fhir.search import index_values, parse
+
+from .resource_query import page_statement
+
+_GIVEN_BY_STORE = ("versionId", "lastUpdated")
+
+
+class StoredResources:
+    """Port `Resources` on a connection, inside whatever transaction is open there."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:  # Any: rows are read by position, whatever their type
+        self._connection = connection
+
+    async def put(self, resource: Json) -> tuple[Json, bool]:
+        kind, id = resource["resourceType"], resource.get("id") or str(uuid4())
+        content = _without_store_meta({**resource, "id": id})
+        before = await self._newest_locked(kind, id, content)
+        if before is not None and before[2]:
+            version, updated, _ = before
+            return _complete(content, version, updated), False
+        version = before[0] + 1 if before else 1
+        if before:
+            await self._connection.execute(
+                "update resource set is_newest = false where kind = %s and id = %s and is_newest", (kind, id)
+            )
+            await self._connection.execute("delete from resource_index where kind = %s and id = %s", (kind, id))
+        updated = await self._insert(kind, id, version, content)
+        return _complete(content, version, updated), True
+
+    async def read(self, kind: str, id: str, version: int | None = None) -> Json | None:
+        cursor = await self._connection.execute(
+            "select content, version, updated from resource"
+            " where kind = %(kind)s and id = %(id)s"
+            " and (version = %(version)s or (%(version)s::int is null and is_newest))",
+            {"kind": kind, "id": id, "version": version},
+        )
+        row = await cursor.fetchone()
+        return _complete(*row) if row else None
+
+    async def search(
+        self, kind: str, parameters: Sequence[tuple[str, str]], *, count: int = 50, offset: int = 0
+    ) -> Page:
+        """As the port says; `offset` is 0 or the `next_offset` of a page."""
+        query = parse(kind, parameters)
+        cursor = await self._connection.execute(page_statement(kind, query, count=count, after=offset))
+        matches, included, positions, total = [], [], [], 0
+        async for total, position, content, version, updated in cursor:  # noqa: B007 - the last row's total is every row's
+            if content is None:
+                continue
+            if position is None:
+                included.append(_complete(content, version, updated))
+            else:
+                matches.append(_complete(content, version, updated))
+                positions.append(position)
+        is_more = len(matches) > count
+        return Page(
+            matches=tuple(matches[:count]),
+            included=tuple(included),
+            total=total,
+            next_offset=positions[count - 1] if is_more and count else None,
+        )
+
+    async def _newest_locked(self, kind: str, id: str, content: Json) -> tuple[int, datetime, bool] | None:
+        """Version, time and whether the content is the same; nobody else writes this resource till the commit."""
+        await self._connection.execute(
+            "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"resource {kind}/{id}",)
+        )
+        cursor = await self._connection.execute(
+            "select version, updated, content = %s from resource where kind = %s and id = %s and is_newest",
+            (Jsonb(content), kind, id),
+        )
+        return await cursor.fetchone()
+
+    async def _insert(self, kind: str, id: str, version: int, content: Json) -> datetime:
+        values = index_values(content)
+        cursor = await self._connection.execute(
+            """
+            with indexed as (
+                insert into resource_index (kind, id, parameter, system, value)
+                select %(kind)s, %(id)s, *
+                from unnest(%(parameters)s::text[], %(systems)s::text[], %(values)s::text[])
+            )
+            insert into resource (kind, id, version, updated, content)
+            values (%(kind)s, %(id)s, %(version)s, date_trunc('milliseconds', clock_timestamp()), %(content)s)
+            returning updated
+            """,
+            {
+                "kind": kind,
+                "id": id,
+                "version": version,
+                "content": Jsonb(content),
+                "parameters": [value.parameter for value in values],
+                "systems": [value.system for value in values],
+                "values": [value.value for value in values],
+            },
+        )
+        row = await cursor.fetchone()
+        assert row is not None  # noqa: S101 - an insert returns its row
+        updated: datetime = row[0]
+        return updated
+
+
+def _without_store_meta(resource: Json) -> Json:
+    meta = {key: value for key, value in resource.get("meta", {}).items() if key not in _GIVEN_BY_STORE}
+    rest = {key: value for key, value in resource.items() if key != "meta"}
+    return {**rest, "meta": meta} if meta else rest
+
+
+def _complete(content: Json, version: int, updated: datetime) -> Json:
+    """The resource as FHIR shows it. `lastUpdated` has the milliseconds that the row has, no more and no fewer."""
+    instant = updated.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    meta = {**content.get("meta", {}), "versionId": str(version), "lastUpdated": instant}
+    first = {key: content[key] for key in ("resourceType", "id")}
+    return {**first, "meta": meta, **{key: value for key, value in content.items() if key not in {*first, "meta"}}}
