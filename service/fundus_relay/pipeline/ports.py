@@ -292,6 +292,20 @@ class Census:
     possibly_double_spent: int
 
 
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A row that waits for a person.
+
+    Attributes:
+        subject: `image` or `delivery`.
+    """
+
+    subject: str
+    id: str
+    reason: str
+    since: datetime
+
+
 class Ledger(Protocol):
     """Our tables. Every method raises StoreUnavailable when the database cannot be reached."""
 
@@ -314,6 +328,10 @@ class Ledger(Protocol):
         ...
 
     async def census(self) -> Census: ...
+
+    async def parked(self) -> Sequence[Parked]:
+        """All that waits for a person, longest first."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,132 @@
+"""The whole journey in one process: real PostgreSQL, real blobs, real translation; the parties outside are fakes.
+
+Jobs are run by hand, in the order in which they were enqueued, so that a test decides what happens when.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fundus_relay.domain.geometry import Size
+from fundus_relay.domain.policy import AmbiguousUpload
+from fundus_relay.domain.values import Accepted, Entry, Image, StoredPicture, Submitted
+from fundus_relay.pipeline.accept import accept
+from fundus_relay.pipeline.delivery import deliver
+from fundus_relay.pipeline.journey import advance_image
+from fundus_relay.pipeline.poll import poll
+from fundus_relay.pipeline.ports import Job, Ports
+from fundus_relay.pipeline.rules import Rules
+from fundus_relay.pipeline.study import report_study
+
+RIGHT = {"coding": [{"system": "http://snomed.info/sct", "code": "362502000"}]}
+LEFT = {"coding": [{"system": "http://snomed.info/sct", "code": "362503005"}]}
+
+
+class ManualClock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, step: timedelta) -> None:
+        self._now += step
+
+
+@dataclass
+class World:
+    """Ports, and the queue that the test empties."""
+
+    ports: Ports
+    clock: ManualClock
+    queue: deque[tuple[Job, str]]
+    rules: Rules = field(
+        default_factory=lambda: Rules(
+            public_url="http://relay.test/fhir",
+            organization="Test clinic",
+            retry_horizon={"ehr": timedelta(hours=72)},
+            ambiguous_upload=AmbiguousUpload.RESEND,
+        )
+    )
+
+    async def accept(self, *entries: Entry, bundle: str | None = "transaction") -> list[Accepted]:
+        answers = await accept(Submitted(entries, bundle), self.ports.ledger, self.clock)
+        return [answer for answer in answers if isinstance(answer, Accepted)]
+
+    async def run_jobs(self) -> None:
+        """Run everything that is enqueued now and what follows from it, each job once."""
+        while self.queue:
+            job, id = self.queue.popleft()
+            await self.run(job, id)
+
+    async def run(self, job: Job, id: str) -> None:
+        match job:
+            case Job.IMAGE:
+                await advance_image(id, self.ports, self.rules)
+            case Job.STUDY:
+                await report_study(id, self.ports, self.rules)
+            case Job.DELIVERY:
+                await deliver(id, self.ports, self.rules)
+
+    async def finish(self, *, rounds: int = 5, step: timedelta = timedelta(minutes=3)) -> None:
+        """Let time pass and poll until nothing more happens."""
+        for _ in range(rounds):
+            await self.run_jobs()
+            self.clock.advance(step)
+            await poll(self.ports, self.rules)
+            await self.reconcile()
+        await self.run_jobs()
+
+    async def reconcile(self) -> None:
+        self.queue.extend(await self.ports.ledger.overdue(self.clock.now(), 100))
+
+    async def image(self, image_id: str) -> Image:
+        async with self.ports.ledger.transaction() as tx:
+            image = await tx.image(image_id)
+        assert image is not None
+        return image
+
+    async def images(self) -> list[Image]:
+        """All, in order of arrival."""
+        async with self.ports.ledger.transaction() as tx:
+            found = await tx.resources.search("Task", [], count=1000)
+            submissions = [task["id"] for task in reversed(found.matches)]
+            images: dict[str, Image] = {}
+            for study_id in await self._studies(submissions, tx):
+                images |= {image.id: image for image in await tx.images(study_id)}
+        return list(images.values())
+
+    async def _studies(self, submissions: list[str], tx: Any) -> list[str]:  # Any: the transaction with its connection
+        rows = await tx.connection.execute("select study_id::text from submission where id = any(%s)", [submissions])
+        return list(dict.fromkeys(row[0] for row in await rows.fetchall()))
+
+    async def task(self, task_id: str) -> Mapping[str, Any]:
+        async with self.ports.ledger.transaction() as tx:
+            task = await tx.resources.read("Task", task_id)
+        assert task is not None
+        return task
+
+
+async def a_photograph(world: World, picture: bytes, **media: Any) -> Entry:
+    """A validated Media with that picture in the blob store; override what matters."""
+    sha256 = await world.ports.blobs.put(picture)
+    resource = {
+        "resourceType": "Media",
+        "status": "completed",
+        "subject": {"reference": "Patient/1"},
+        "createdDateTime": "2026-11-23T09:30:00+00:00",
+        "bodySite": RIGHT,
+        "content": {"contentType": "image/jpeg"},
+        **media,
+    }
+    return Entry(
+        {key: value for key, value in resource.items() if value is not None},
+        picture=StoredPicture(sha256, "image/jpeg", len(picture), Size(1280, 1024)),
+        element="Media",
+    )
