@@ -72,12 +72,15 @@ class Affine:
     def box(self, box: Box) -> Box:
         """The smallest upright box that holds the image of `box`; exact for turns, mirrors, scales and shifts.
 
+        To a millionth of a pixel, so that a box on the frame's edge does not stick out by a rounding error.
+
         Raises:
             ValueError: it would begin left of or above the frame.
         """
         corners = [self.point(x, y) for x in (box.x_min, box.x_max) for y in (box.y_min, box.y_max)]
         xs, ys = zip(*corners, strict=True)
-        return Box(min(xs), min(ys), max(xs), max(ys))
+        edges = (min(xs), min(ys), max(xs), max(ys))
+        return Box(*(round(edge, 6) + 0.0 for edge in edges))  # + 0.0 makes 0 of -0
 
     def after(self, first: Affine) -> Affine:
         """The map that applies `first` and then this one."""

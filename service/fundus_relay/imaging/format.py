@@ -69,16 +69,15 @@ def examine(picture: Bytes, *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
         NotAPicture, UnsupportedFormat, DamagedPicture, PictureTooSmall, PictureTooLarge
     """
     with memoryview(picture) as data:
-        match media_type_of(data):
-            case "image/jpeg":
-                walked = list(jpeg.header(data))
-                facts = _jpeg_facts(data, walked)
-                _check_size(facts.size, max_pixels)
-                _check_jpeg_end(data, behind=walked[-1].end)
-            case "image/png":
-                facts = _png_facts(data)
-                _check_size(facts.size, max_pixels)
-                facts = _with_png_chunks(data, facts)
+        if media_type_of(data) == "image/jpeg":
+            walked = list(jpeg.header(data))
+            facts = _jpeg_facts(data, walked)
+            _check_size(facts.size, max_pixels)
+            _check_jpeg_end(data, behind=walked[-1].end)
+        else:
+            facts = _png_facts(data)
+            _check_size(facts.size, max_pixels)
+            facts = _with_png_chunks(data, facts)
     return facts
 
 

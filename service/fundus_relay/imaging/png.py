@@ -16,6 +16,8 @@ from fundus_relay.domain.geometry import Size
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+_STEP = 1 << 20
 _MAX_PROFILE_BYTES = 4_000_000  # far above any real profile, far below a decompression bomb
 _NEEDED = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"})
 
@@ -82,6 +84,38 @@ def header_of(data: memoryview) -> Header:
     if name != b"IHDR" or not columns or not rows or bits not in _DEPTHS.get(kind, ()):
         raise DamagedPicture("the PNG's header is not readable")
     return Header(Size(columns, rows), bits, kind == 3, _CHANNELS[kind], interlace != 0)
+
+
+def check_pixels(data: memoryview) -> None:
+    """See that the compressed data unpacks to as many bytes as the header's raster has; decoders leave the rest black.
+
+    Raises:
+        DamagedPicture: it does not.
+    """
+    needed = _raster_bytes(header_of(data))
+    unpacker = zlib.decompressobj()
+    try:
+        for chunk in chunks(data):
+            waiting: bytes | memoryview = data[chunk.body : chunk.end] if chunk.name == b"IDAT" else b""
+            while waiting and needed > 0:
+                needed -= len(unpacker.decompress(waiting, _STEP))
+                waiting = unpacker.unconsumed_tail
+        needed -= len(unpacker.flush()) if needed > 0 else 0
+    except zlib.error as exc:
+        raise DamagedPicture("the picture data of the PNG does not unpack") from exc
+    if needed > 0:
+        raise DamagedPicture("picture data of the PNG is missing: it is truncated")
+
+
+def _raster_bytes(header: Header) -> int:
+    """Bytes of all rows, each with its filter byte, in one pass or in Adam7's seven."""
+    size, bits = header.size, header.bits * header.channels
+    passes = _ADAM7 if header.is_interlaced else [(0, 0, 1, 1)]
+    total = 0
+    for x, y, across, down in passes:
+        columns, rows = -((x - size.columns) // across), -((y - size.rows) // down)
+        total += rows * (1 + (columns * bits + 7) // 8) if columns > 0 else 0
+    return total
 
 
 def content_of(data: memoryview, name: bytes) -> bytes:

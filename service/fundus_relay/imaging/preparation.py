@@ -107,10 +107,6 @@ def _is_plain(bare: bytes, facts: PictureFacts) -> bool:
 # ------------------------------------------------------------------------------------------------------------ decoding
 
 
-def _opened(bare: bytes, facts: PictureFacts) -> Image.Image:
-    return Image.open(BytesIO(bare), formats=[facts.media_type.removeprefix("image/")])
-
-
 def _decoded(bare: bytes, facts: PictureFacts, *, coarsely: bool = False) -> Image.Image:
     """All pixels, or one for every 8 x 8 of a JPEG.
 
@@ -118,7 +114,9 @@ def _decoded(bare: bytes, facts: PictureFacts, *, coarsely: bool = False) -> Ima
         DamagedPicture: they do not decode.
     """
     try:
-        image = _opened(bare, facts)
+        image = Image.open(BytesIO(bare), formats=[facts.media_type.removeprefix("image/")])
+        if image.size != (facts.size.columns, facts.size.rows):
+            raise DamagedPicture(f"the {facts.media_type} states two sizes")
         if coarsely:
             image.draft(image.mode, (image.width // 8, image.height // 8))
         image.load()
@@ -126,18 +124,17 @@ def _decoded(bare: bytes, facts: PictureFacts, *, coarsely: bool = False) -> Ima
         raise PictureTooLarge("the picture has more pixels than the decoder takes") from exc
     except (OSError, SyntaxError, ValueError, EOFError) as exc:  # what Pillow raises for broken files
         raise DamagedPicture(f"the {facts.media_type} does not decode") from exc
-    if not coarsely and image.size != (facts.size.columns, facts.size.rows):
-        raise DamagedPicture(f"the {facts.media_type} decodes to another size than it states")
     return image
 
 
 def _check_is_whole(bare: bytes, facts: PictureFacts) -> None:
     """See that every pixel is in the file.
 
-    A JPEG decoder fills what is missing with grey and says nothing. So we decode twice, the second time with noise
-    behind the picture data: a decoder that has had all it needs does not read it, one that has not draws it.
+    A decoder fills what is missing with grey or black and says nothing. So we decode a JPEG twice, the second time with
+    noise behind the picture data: a decoder that has had all it needs does not read it, one that has not draws it.
     """
     if facts.media_type == "image/png":
+        png.check_pixels(memoryview(bare))
         _decoded(bare, facts)
         return
     jpeg.check_scans(memoryview(bare))
