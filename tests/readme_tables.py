@@ -1,0 +1,87 @@
+"""The README's tables, made from the code. `python -m tests.readme_tables` writes them anew."""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from fundus_relay.demonstration.stack import LocalPorts
+from fundus_relay.domain.errors import RelayError
+from fundus_relay.settings import Settings
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def settings() -> str:
+    rows = [
+        *_rows("FUNDUS_RELAY_", Settings),
+        *_rows("FUNDUS_RELAY_LOCAL__", LocalPorts),
+    ]
+    return _table(("variable", "default", "what it is"), rows)
+
+
+def errors() -> str:
+    """Every leaf's code and first sentence."""
+    return _table(
+        ("code", "what it means"), [(f"`{leaf.code}`", (leaf.__doc__ or "").split("\n")[0]) for leaf in leaves()]
+    )
+
+
+def leaves() -> list[type[RelayError]]:
+    """Every error that has no more special one, and those with a code of their own."""
+    found: dict[str, type[RelayError]] = {}
+    todo = list(RelayError.__subclasses__())
+    while todo:
+        kind = todo.pop(0)
+        todo += kind.__subclasses__()
+        if not kind.__subclasses__() and kind.__module__.startswith("fundus_relay"):
+            found[kind.code] = kind
+    return [found[code] for code in sorted(found)]
+
+
+def _rows(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
+    for name, field in model.model_fields.items():
+        part = _part(field)
+        if part is not None:
+            yield from _rows(f"{prefix}{name.upper()}__", part)
+        else:
+            yield f"`{prefix}{name.upper()}`", _default(field), field.description or ""
+
+
+def _part(field: FieldInfo) -> type[BaseModel] | None:
+    kinds = get_args(field.annotation) if isinstance(field.annotation, types.UnionType) else (field.annotation,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _default(field: FieldInfo) -> str:
+    value: Any = field.default  # Any: a default is of any type
+    if value is PydanticUndefined:
+        return "**required**"
+    if value is None or value == ():
+        return "–"
+    if hasattr(value, "total_seconds"):
+        return f"`{value.total_seconds():g}` s"
+    return f"`{value}`"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+
+
+def written(text: str) -> str:
+    """The README with every table as the code has it."""
+    for name, table in {"settings": settings(), "errors": errors()}.items():
+        pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
+        text = pattern.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)  # type: ignore[misc]  # bound now
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(written(README.read_text()))

@@ -1,0 +1,29 @@
+"""What the README lists is what the code has."""
+
+from __future__ import annotations
+
+from fundus_relay.domain.errors import AnswerNotUnderstood, RecordRefused, UploadAmbiguous
+from fundus_relay.pipeline.delivery import HORIZON_PASSED
+from fundus_relay.pipeline.poll import SILENT
+
+from tests.readme_tables import README, leaves, written
+
+
+def test_the_tables_of_settings_and_errors_are_the_codes() -> None:
+    text = README.read_text()
+
+    assert written(text) == text, "run: python -m tests.readme_tables"
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    codes = [leaf.code for leaf in leaves()]
+
+    assert len(codes) == len(set(codes))
+    assert all(leaf.__dict__.get("code") for leaf in leaves())
+
+
+def test_every_reason_to_be_parked_has_a_row() -> None:
+    text = README.read_text()
+
+    for reason in (UploadAmbiguous.code, AnswerNotUnderstood.code, RecordRefused.code, HORIZON_PASSED, SILENT):
+        assert f"| `{reason}" in text
