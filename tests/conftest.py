@@ -10,9 +10,12 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from fundus_relay.adapters.clock import SystemClock
 from fundus_relay.adapters.database.embedded import embedded_postgres
+from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.migrate import migrate
 from fundus_relay.adapters.database.pool import Pool, open_pool
+from fundus_relay.worker.engine import Engine
 from fundus_relay.worker.schema import engine_schema
 
 TEMPLATE = "relay_template"
@@ -46,6 +49,11 @@ async def database_url(postgres_url: str, template: str) -> AsyncIterator[str]:
 async def pool(database_url: str) -> AsyncIterator[Pool]:
     async with open_pool(database_url, size=10) as opened:
         yield opened
+
+
+@pytest.fixture
+def ledger(pool: Pool) -> PostgresLedger:
+    return PostgresLedger(pool, SystemClock(), Engine().enqueue)
 
 
 def database_at(url: str, name: str) -> str:

@@ -63,8 +63,11 @@ create table image (
     unique (study_id, source_sha256)
 );
 create index image_due on image (due_at) where state = 'analysing' and job_status is null;
-create index image_unfinished on image (due_at, since)
-    where state in ('received', 'prepared', 'sending', 'analysing');
+create index image_ready on image (due_at)              -- what the engine could go on with; the rest is polled
+    where state in ('received', 'prepared', 'sending') or (state = 'analysing' and job_status is not null);
+create index image_sending on image (id) where state = 'sending';
+create index image_by_state on image (state);
+create index image_parked on image (reason) where state = 'parked';
 
 create table submission (
     id          uuid        primary key,                -- also the id of its Task
@@ -90,7 +93,16 @@ create table delivery (
     remote_id      text,
     unique (study_id, revision, destination)
 );
-create index delivery_unfinished on delivery (due_at, since) where state in ('due', 'writing');
+create index delivery_ready on delivery (due_at) where state in ('due', 'writing');
+create index delivery_by_state on delivery (state);
+create index delivery_parked on delivery (reason) where state = 'parked';
+
+create table study_look (                               -- a study has to look at its images again
+    id         bigint      generated always as identity primary key,
+    study_id   uuid        not null references study,
+    at         timestamptz not null default now()
+);
+create index study_look_by_study on study_look (study_id);
 
 create table transition (                               -- the journal: what moved when, and why
     id         bigint      generated always as identity primary key,

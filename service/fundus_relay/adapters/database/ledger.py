@@ -1,0 +1,120 @@
+"""Our tables on PostgreSQL; see `ports.Ledger` for what each method promises."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from psycopg.rows import DictRow, dict_row
+
+from fundus_relay.domain.values import Waiting
+from fundus_relay.pipeline.ports import Census, Clock, Job
+
+from .pool import Pool, connected
+from .transaction import Enqueue, PostgresTransaction
+
+_OVERDUE = """
+    with due as (
+        (select 1 as turn, 'delivery' as job, id, due_at, since from delivery
+          where state in ('due', 'writing') and (due_at is null or due_at <= %(now)s))
+        union all
+        (select 2, 'image', id, due_at, since from image
+          where (state in ('received', 'prepared', 'sending') or (state = 'analysing' and job_status is not null))
+            and (due_at is null or due_at <= %(now)s))
+        union all
+        (select 0, 'study', study_id, null, min(at) from study_look group by study_id)
+    )
+    select job, id from due
+     where not exists (select from engine.procrastinate_jobs as queued
+                        where queued.queueing_lock = due.job || ':' || due.id::text and queued.status = 'todo')
+       and not exists (select from engine.procrastinate_jobs as running
+                        where running.lock = due.job || ':' || due.id::text and running.status = 'doing')
+     order by turn, coalesce(due_at, since)
+     limit %(limit)s
+"""
+"""Job and id of every row that could go on and has no live job; the two probes use the engine's own unique indexes.
+
+Source: Procrastinate 3.10 schema, procrastinate_jobs_queueing_lock_idx_v1 and procrastinate_jobs_lock_idx_v1.
+"""
+
+
+class PostgresLedger:
+    """See `ports.Ledger`."""
+
+    def __init__(self, pool: Pool, clock: Clock, enqueue: Enqueue) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._enqueue = enqueue
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[PostgresTransaction]:
+        async with connected(self._pool) as connection:
+            transaction = PostgresTransaction(connection, self._clock)
+            yield transaction
+            await transaction.hand_over(self._enqueue)
+
+    async def due_for_poll(self, now: datetime, limit: int) -> Sequence[Waiting]:
+        rows = await self._run(
+            "select id, job_id, analysing_since from image"
+            " where state = 'analysing' and job_status is null and due_at <= %s order by due_at limit %s",
+            [now, limit],
+        )
+        return [Waiting(str(row["id"]), row["job_id"], row["analysing_since"]) for row in rows]
+
+    async def postpone_polls(self, image_ids: Sequence[str], until: Sequence[datetime], reason: str | None) -> None:
+        await self._run(
+            "update image set due_at = later.until, reason = %s"
+            " from unnest(%s::uuid[], %s::timestamptz[]) as later (id, until)"
+            " where image.id = later.id and state = 'analysing' and job_status is null",
+            [reason, list(image_ids), list(until)],
+        )
+
+    async def note_ended(self, ended: Mapping[str, str]) -> None:
+        async with self.transaction() as tx:
+            for image_id in await tx.note_ended(ended):
+                await tx.enqueue(Job.IMAGE, image_id)
+
+    async def overdue(self, now: datetime, limit: int) -> Sequence[tuple[Job, str]]:
+        rows = await self._run(_OVERDUE, {"now": now, "limit": limit})
+        return [(Job(row["job"]), str(row["id"])) for row in rows]
+
+    async def census(self) -> Census:
+        images = await self._run("select state, count(*) as count from image group by state")
+        deliveries = await self._run("select state, count(*) as count from delivery group by state")
+        parked = await self._run(
+            "select coalesce(reason, '') as reason, count(*) as count from"
+            " (select reason from image where state = 'parked'"
+            "  union all select reason from delivery where state = 'parked') as parked group by 1"
+        )
+        account = (await self._run("select * from account where name = 'analyser'"))[0]
+        return Census(
+            images={row["state"]: row["count"] for row in images},
+            deliveries={row["state"]: row["count"] for row in deliveries},
+            parked={row["reason"]: row["count"] for row in parked},
+            credits=account["remaining"],
+            credits_at=account["remaining_at"],
+            possibly_double_spent=account["possibly_double_spent"],
+        )
+
+    @asynccontextmanager
+    async def looking_at(self, study_id: str) -> AsyncIterator[None]:
+        """A study's job is at work: what was noted for it before is done with when the context ends well.
+
+        A note says that a study has to look at its images again. It is written with the move that asked for it, so
+        reconcile finds it even when the queue was lost.
+        """
+        noted = await self._run("select id from study_look where study_id = %s", [study_id])
+        yield
+        if noted:
+            await self._run("delete from study_look where id = any(%s)", [[row["id"] for row in noted]])
+
+    async def _run(
+        self,
+        query: Any,  # str: psycopg wants a literal
+        values: Sequence[object] | Mapping[str, object] = (),
+    ) -> Sequence[DictRow]:
+        async with connected(self._pool) as connection, connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(query, values)
+            return await cursor.fetchall() if cursor.description else []

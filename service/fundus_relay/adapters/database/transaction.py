@@ -1,0 +1,256 @@
+"""One commit on PostgreSQL; see `ports.Transaction` for what each method promises.
+
+How this works. Every settle says `where id, state and attempt` are still those that were read, so of two that settle
+the same thing one changes nothing. Jobs are gathered and handed to the engine in the last moment before the commit,
+each once and in one order: transactions that want the same jobs wait for each other rather than lock each other out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg.rows import DictRow, dict_row
+from psycopg.sql import SQL, Identifier, Placeholder
+from psycopg.types.json import Jsonb
+
+from fundus_relay.domain.states import DELIVERY_MOVES, IMAGE_MOVES, DeliveryState, ImageState
+from fundus_relay.domain.values import CreditMark, Delivery, Image, Json, Study, Submission
+from fundus_relay.pipeline.ports import Clock, Job
+
+from .pool import Connection
+from .resources import StoredResources
+from .rows import column, delivery_of, image_of, study_of, submission_of
+
+Enqueue = Callable[[Connection, Sequence[tuple[Job, str]]], Awaitable[None]]
+"""Hands jobs to the engine on our connection: they exist when, and only when, our transaction commits."""
+
+
+class PostgresTransaction:
+    """See `ports.Transaction`."""
+
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self.resources = StoredResources(connection)
+        self._connection = connection
+        self._clock = clock
+        self._jobs: set[tuple[Job, str]] = set()
+
+    async def hold(self, names: Sequence[str]) -> None:
+        await self._run(
+            "select pg_advisory_xact_lock(key) from (select distinct hashtextextended(name, 0) as key"
+            " from unnest(%s::text[]) as name order by key) as keys",
+            [list(names)],
+        )
+
+    async def open_study(self, key: str, subject: Json, context: Json) -> Study:
+        await self._run(
+            "insert into study (id, key, subject, context, state) values (%s, %s, %s, %s, 'collecting')"
+            " on conflict (key) do nothing",
+            [str(uuid4()), key, Jsonb(subject), Jsonb(context)],
+        )
+        rows = await self._run("select * from study where key = %s for no key update", [key])
+        return study_of(rows[0])
+
+    async def study(self, study_id: str) -> Study | None:
+        row = await self._locked("study", study_id)
+        return study_of(row) if row else None
+
+    async def save_study(self, study: Study) -> None:
+        await self._run(
+            "update study set subject = %s, context = %s, state = %s, revision = %s, fingerprint = %s where id = %s",
+            [Jsonb(study.subject), Jsonb(study.context), study.state, study.revision, study.fingerprint, study.id],
+        )
+
+    async def add_image(self, image: Image) -> tuple[Image, bool]:
+        row = {
+            **{name: column(getattr(image, name)) for name in Image.__slots__},
+            "source_sha256": image.source.sha256,
+        }
+        added = await self._insert("image", row, "on conflict (study_id, source_sha256) do nothing")
+        if added:
+            await self._journal("image", image.id, None, image.state, image.reason)
+            return image_of(added[0]), True
+        rows = await self._run(
+            "select * from image where study_id = %s and source_sha256 = %s for no key update",
+            [image.study_id, image.source.sha256],
+        )
+        return image_of(rows[0]), False
+
+    async def image(self, image_id: str) -> Image | None:
+        row = await self._locked("image", image_id)
+        return image_of(row) if row else None
+
+    async def images(self, study_id: str) -> Sequence[Image]:
+        return [image_of(row) for row in await self._of_study("image", study_id, "arrival")]
+
+    async def move_image(
+        self,
+        image: Image,
+        to: ImageState,
+        *,
+        reason: str | None = None,
+        **changes: Any,  # as the port says
+    ) -> Image | None:
+        _check(image.state, to, IMAGE_MOVES)
+        row = await self._move("image", image, to, reason, changes)
+        return image_of(row) if row else None
+
+    async def note_ended(self, ended: Mapping[str, str]) -> Sequence[str]:
+        """Record the job status that was seen; returns the ids of the images that did not know yet."""
+        rows = await self._run(
+            "update image set job_status = seen.status, due_at = null, reason = null"
+            " from unnest(%s::uuid[], %s::text[]) as seen (id, status)"
+            " where image.id = seen.id and state = 'analysing' and job_status is null returning image.id",
+            [list(ended), list(ended.values())],
+        )
+        return [str(row["id"]) for row in rows]
+
+    async def add_submission(self, submission: Submission) -> None:
+        await self._insert("submission", {name: column(getattr(submission, name)) for name in Submission.__slots__})
+
+    async def submissions(self, study_id: str) -> Sequence[Submission]:
+        return [submission_of(row) for row in await self._of_study("submission", study_id, "accepted_at, id")]
+
+    async def add_delivery(self, delivery: Delivery) -> None:
+        superseded = await self._run(
+            "update delivery set state = 'superseded', since = %s, due_at = null, reason = null"
+            " where study_id = %s and destination = %s and revision < %s and state = 'due' returning id",
+            [self._clock.now(), delivery.study_id, delivery.destination, delivery.revision],
+        )
+        for row in superseded:
+            await self._journal("delivery", str(row["id"]), DeliveryState.DUE, DeliveryState.SUPERSEDED, None)
+        await self._insert("delivery", {name: column(getattr(delivery, name)) for name in Delivery.__slots__})
+        await self._journal("delivery", delivery.id, None, delivery.state, delivery.reason)
+
+    async def delivery(self, delivery_id: str) -> Delivery | None:
+        row = await self._locked("delivery", delivery_id)
+        return delivery_of(row) if row else None
+
+    async def deliveries(self, study_id: str) -> Sequence[Delivery]:
+        return [delivery_of(row) for row in await self._of_study("delivery", study_id, "revision, destination")]
+
+    async def move_delivery(
+        self,
+        delivery: Delivery,
+        to: DeliveryState,
+        *,
+        reason: str | None = None,
+        **changes: Any,  # as the port says
+    ) -> Delivery | None:
+        _check(delivery.state, to, DELIVERY_MOVES)
+        row = await self._move("delivery", delivery, to, reason, changes)
+        return delivery_of(row) if row else None
+
+    async def mark_credits(self) -> CreditMark:
+        rows = await self._run("select remaining, confirmed from account where name = 'analyser'")
+        return CreditMark(remaining=rows[0]["remaining"], confirmed=rows[0]["confirmed"])
+
+    async def confirm_upload(self, remaining: int | None) -> None:
+        await self._run(
+            "update account set confirmed = confirmed + 1, remaining = least(remaining, %(told)s::int),"
+            " remaining_at = case when %(told)s::int is null then remaining_at else %(now)s end"
+            " where name = 'analyser'",
+            {"told": remaining, "now": self._clock.now()},
+        )
+
+    async def uploads_under_way(self) -> int:
+        rows = await self._run("select count(*) as sending from image where state = 'sending'")
+        return int(rows[0]["sending"])
+
+    async def count_double_spend(self) -> None:
+        await self._run("update account set possibly_double_spent = possibly_double_spent + 1 where name = 'analyser'")
+
+    async def enqueue(self, job: Job, id: str, *, at: datetime | None = None) -> None:
+        """As the port says. What is to run later is a row that waits, and reconcile brings it when it is due."""
+        if at is None or at <= self._clock.now():
+            self._jobs.add((job, id))
+
+    async def hand_over(self, enqueue: Enqueue) -> None:
+        """The last thing before the commit: the jobs go to the engine, and what a study has to look at is noted."""
+        if not self._jobs:
+            return
+        jobs = sorted(self._jobs)
+        if studies := [id for job, id in jobs if job is Job.STUDY]:
+            await self._run("insert into study_look (study_id) select * from unnest(%s::uuid[])", [studies])
+        await enqueue(self._connection, jobs)
+
+    async def _move(
+        self, table: str, before: Image | Delivery, to: str, reason: str | None, changes: Mapping[str, Any]
+    ) -> DictRow | None:
+        """Settle, if state and attempt are still those of `before`."""
+        values = {name: column(value) for name, value in changes.items()}
+        values |= {"state": to, "reason": reason}
+        if to != before.state:
+            values["since"] = self._clock.now()
+        assignments = SQL(", ").join(
+            SQL("{} = {}").format(Identifier(name), Placeholder(f"to_{name}")) for name in values
+        )
+        rows = await self._run(
+            SQL(
+                "update {} set {} where id = %(id)s and state = %(state)s and attempt = %(attempt)s returning *"
+            ).format(Identifier(table), assignments),
+            {
+                **{f"to_{name}": value for name, value in values.items()},
+                "id": before.id,
+                "state": before.state,
+                "attempt": before.attempt,
+            },
+        )
+        if not rows:
+            return None
+        if to != before.state or reason != before.reason:
+            await self._journal(table, before.id, before.state, to, reason)
+        return rows[0]
+
+    async def _journal(self, subject: str, id: str, before: str | None, to: str, reason: str | None) -> None:
+        await self._run(
+            "insert into transition (at, subject, subject_id, from_state, to_state, reason)"
+            " values (%s, %s, %s, %s, %s, %s)",
+            [self._clock.now(), subject, id, before, to, reason],
+        )
+
+    async def _locked(self, table: str, id: str) -> DictRow | None:
+        if not _is_uuid(id):
+            return None
+        rows = await self._run(SQL("select * from {} where id = %s for no key update").format(Identifier(table)), [id])
+        return rows[0] if rows else None
+
+    async def _of_study(self, table: str, study_id: str, order: str) -> Sequence[DictRow]:
+        if not _is_uuid(study_id):
+            return []
+        columns = SQL(", ").join(map(Identifier, order.split(", ")))
+        query = SQL("select * from {} where study_id = %s order by {}").format(Identifier(table), columns)
+        return await self._run(query, [study_id])
+
+    async def _insert(self, table: str, row: Mapping[str, object], conflict: str = "") -> Sequence[DictRow]:
+        query = SQL("insert into {} ({}) values ({}) {} returning *").format(
+            Identifier(table),
+            SQL(", ").join(map(Identifier, row)),
+            SQL(", ").join(map(Placeholder, row)),
+            SQL(conflict),
+        )
+        return await self._run(query, row)
+
+    async def _run(
+        self,
+        query: Any,  # str or SQL: psycopg's own union is not exported
+        values: Sequence[object] | Mapping[str, object] = (),
+    ) -> Sequence[DictRow]:
+        async with self._connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(query, values)
+            return await cursor.fetchall() if cursor.description else []
+
+
+def _check(before: str, to: str, moves: Mapping[Any, frozenset[Any]]) -> None:  # Any: images' or deliveries' states
+    if to != before and to not in moves[before]:
+        raise ValueError(f"there is no move from {before} to {to}")
+
+
+def _is_uuid(id: str) -> bool:
+    try:
+        UUID(id)
+    except ValueError:
+        return False
+    return True
