@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.values import Json
@@ -164,6 +165,31 @@ def parse(kind: str, parameters: Sequence[tuple[str, str]]) -> Query:
         else:
             criteria.append(_criterion(kind, name, value))
     return Query(tuple(criteria), tuple(includes), is_oldest_first)
+
+
+def canonical_criteria(kind: str, text: str) -> str | None:
+    """The criteria of a conditional create as `If-None-Exist`, `ifNoneExist` or a URL's query states them.
+
+    Returns:
+        One spelling for all ways to write the same (url-encoded, sorted, without manners); None when nothing is asked.
+
+    Raises: InvalidResource as `parse`, and when what is asked would not narrow the search.
+    """
+    stated = text.strip().removeprefix(kind).removeprefix("?")
+    parameters = sorted({(name, value) for name, value in decode(stated) if name not in MANNERS})
+    if not parameters:
+        return None
+    if not parse(kind, parameters).criteria:
+        raise _refused(parameters[0][0], "value", "does not say which resource is meant")
+    return urlencode(parameters)
+
+
+def decode(query: str) -> list[tuple[str, str]]:
+    """Names and values of a query string. Raises InvalidResource when it is none."""
+    try:
+        return parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=200)
+    except ValueError as exc:
+        raise _refused("parameter", "value", "is not url-encoded UTF-8") from exc
 
 
 def is_supported(kind: str, name: str) -> bool:

@@ -1,0 +1,157 @@
+"""Showing resources: read, vread, search, the photographs' bytes, the CapabilityStatement."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime, parsedate_to_datetime
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from fundus_relay import __version__
+from fundus_relay.domain.errors import InvalidResource, Issue
+from fundus_relay.domain.values import Json
+from fundus_relay.fhir.capability import capability_statement
+from fundus_relay.fhir.exchange import instant, searchset, shown, version_tag
+from fundus_relay.fhir.search import decode, is_supported
+from fundus_relay.fhir.search_parameters import PARAMETERS
+from fundus_relay.pipeline.ports import Blobs, Ledger
+
+from .addresses import base_url, id_of, kind_of
+from .body import form_body
+from .errors import NotFound
+from .negotiation import fhir_response, prefer, takes_picture, version_named
+
+PAGE = 50
+LONGEST_PAGE = 200
+LONGEST_FORM = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Endpoints that only look."""
+
+    ledger: Ledger
+    blobs: Blobs
+    started: datetime
+    public_url: str | None = None
+
+    async def metadata(self, request: Request) -> Response:
+        """GET metadata."""
+        return fhir_response(capability_statement(base_url(request, self.public_url), __version__, self.started))
+
+    async def read(self, request: Request) -> Response:
+        """GET Type/id; 304 when the caller has the newest version."""
+        resource = await self._stored(kind_of(request, "instance"), id_of(request))
+        headers = _version_headers(resource)
+        if _is_known(request, resource):
+            return fhir_response(None, 304, headers)
+        return fhir_response(shown(resource, base_url(request, self.public_url)), 200, headers)
+
+    async def vread(self, request: Request) -> Response:
+        """GET Type/id/_history/version."""
+        kind, id, version = kind_of(request, "version"), id_of(request), str(request.path_params["version"])
+        if not re.fullmatch(r"[1-9]\d{0,8}", version):
+            raise NotFound("there is no such version")
+        resource = await self._stored(kind, id, int(version))
+        return fhir_response(shown(resource, base_url(request, self.public_url)), 200, _version_headers(resource))
+
+    async def search(self, request: Request) -> Response:
+        """GET Type?…"""
+        return await self._page(request, kind_of(request, "type"), decode(request.url.query))
+
+    async def search_by_form(self, request: Request) -> Response:
+        """POST Type/_search; parameters in the form and in the URL."""
+        kind = kind_of(request, "search")
+        form = decode(await form_body(request, LONGEST_FORM))
+        return await self._page(request, kind, [*decode(request.url.query), *form])
+
+    async def binary(self, request: Request) -> Response:
+        """GET Binary/{id of a Media}: its photograph, as bytes or, for who accepts FHIR JSON, as a Binary."""
+        media = await self._stored("Media", id_of(request))
+        sha256 = media["content"]["url"].removeprefix("Binary/")
+        headers = {"ETag": f'"{sha256}"', "Cache-Control": "private", "X-Content-Type-Options": "nosniff"}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return fhir_response(None, 304, headers)
+        if takes_picture(request):
+            headers["Content-Length"] = str(media["content"]["size"])
+            return StreamingResponse(
+                self.blobs.stream(sha256), 200, headers, media_type=media["content"]["contentType"]
+            )
+        data = b64encode(await self.blobs.get(sha256)).decode()
+        kind = media["content"]["contentType"]
+        return fhir_response(
+            {"resourceType": "Binary", "id": media["id"], "contentType": kind, "data": data}, 200, headers
+        )
+
+    async def _stored(self, kind: str, id: str, version: int | None = None) -> Json:
+        async with self.ledger.transaction() as tx:
+            resource = await tx.resources.read(kind, id, version)
+        if resource is None:
+            raise NotFound(f"there is no such {kind}, or no such version of it")
+        return resource
+
+    async def _page(self, request: Request, kind: str, stated: Sequence[tuple[str, str]]) -> Response:
+        base = base_url(request, self.public_url)
+        if prefer(request).is_lenient:
+            stated = [(name, value) for name, value in stated if is_supported(kind, name)]
+        count, offset = _whole(stated, "_count", PAGE), _whole(stated, "_offset", 0)
+        is_count_only = count == 0 or ("_summary", "count") in stated
+        count = 0 if is_count_only else min(count, LONGEST_PAGE)
+        parameters = [(name, _local(kind, name, value, base)) for name, value in stated]
+        async with self.ledger.transaction() as tx:
+            page = await tx.resources.search(kind, parameters, count=count, offset=offset)
+        rest = [(name, value) for name, value in stated if name not in ("_offset", "_count")]
+        more = [*rest, ("_count", str(count)), ("_offset", str(page.next_offset))]
+        return fhir_response(
+            searchset(
+                page,
+                base,
+                self_url=f"{base}/{kind}?{urlencode(stated)}" if stated else f"{base}/{kind}",
+                next_url=f"{base}/{kind}?{urlencode(more)}" if page.next_offset is not None else None,
+                is_count_only=is_count_only,
+            )
+        )
+
+
+async def _from(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in chunks:
+        yield chunk
+
+
+def _version_headers(resource: Json) -> dict[str, str]:
+    return {"ETag": version_tag(resource), "Last-Modified": format_datetime(instant(resource), usegmt=True)}
+
+
+def _is_known(request: Request, resource: Json) -> bool:
+    """If-None-Match, when there, decides alone. Source: RFC 9110 §13.2.2."""
+    if (tags := request.headers.get("if-none-match")) is not None:
+        return resource["meta"]["versionId"] in [str(version_named(tag)) for tag in tags.split(",")]
+    try:
+        since = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
+        return instant(resource).replace(microsecond=0) <= since
+    except (TypeError, ValueError):
+        return False
+
+
+def _whole(stated: Sequence[tuple[str, str]], name: str, default: int) -> int:
+    values = [value for each, value in stated if each == name]
+    if not values:
+        return default
+    if not re.fullmatch(r"\d{1,18}", values[-1]):
+        raise InvalidResource(Issue(f"http.{name}", "value", f"{name} is a whole number", "search-parameter"))
+    return int(values[-1])
+
+
+def _local(kind: str, name: str, value: str, base: str) -> str:
+    """References to our own endpoint by its full URL become what is stored: `Type/id`."""
+    parameter = PARAMETERS.get(kind, {}).get(name.partition(":")[0])
+    if parameter is None or parameter.type != "reference":
+        return value
+    return ",".join(part.removeprefix(f"{base}/") for part in value.split(","))

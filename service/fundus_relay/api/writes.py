@@ -1,0 +1,141 @@
+"""Taking resources: create, update, conditional create, transaction and batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from email.utils import format_datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fundus_relay.domain.errors import InvalidResource, Issue, RelayError
+from fundus_relay.domain.values import Accepted, Entry, Json, Submitted
+from fundus_relay.fhir.exchange import (
+    accepted_entry,
+    instant,
+    refused_entry,
+    response_bundle,
+    shown,
+    version_path,
+    version_tag,
+)
+from fundus_relay.fhir.outcome import all_well
+from fundus_relay.fhir.search import canonical_criteria
+from fundus_relay.pipeline.accept import accept
+from fundus_relay.pipeline.ports import Blobs, Clock, ImageArchive, Ledger
+from fundus_relay.pipeline.receive import Limits, receive
+
+from .addresses import base_url, id_of, kind_of
+from .body import json_body
+from .errors import HttpRefusal, refusal
+from .negotiation import Prefer, fhir_response, prefer, version_named
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """Endpoints that take something over. A success is said when everything is durable."""
+
+    ledger: Ledger
+    blobs: Blobs
+    archive: ImageArchive
+    clock: Clock
+    limits: Limits
+    max_body_bytes: int
+    public_url: str | None = None
+
+    async def create(self, request: Request) -> Response:
+        """POST Type; conditional with If-None-Exist or with criteria in the query, as fhirpy has it."""
+        kind = kind_of(request, "type")
+        condition = canonical_criteria(kind, request.headers.get("if-none-exist") or request.url.query)
+        entry = await self._one(request, kind)
+        taken = await self._accept_one(replace(entry, method="POST", if_none_exist=condition))
+        return self._answer(request, taken, 201 if taken.is_new else 200)
+
+    async def update(self, request: Request) -> Response:
+        """PUT Type/id; also creates."""
+        kind, id = kind_of(request, "instance"), id_of(request)
+        expected = _expected_version(request)
+        entry = await self._one(request, kind)
+        if entry.resource.get("id") != id:
+            issue = Issue(f"{kind}.id", "value", "the resource's id must be that of the URL", "id-mismatch")
+            raise InvalidResource(issue)
+        taken = await self._accept_one(replace(entry, method="PUT", if_match=expected))
+        return self._answer(request, taken, 201 if taken.is_new and _is_first(taken.resource) else 200)
+
+    async def exchange(self, request: Request) -> Response:
+        """POST of a transaction or batch Bundle to the base."""
+        submitted = await self._received(request, "Bundle")
+        taken = await accept(submitted, self.ledger, self.clock)
+        wishes, base = prefer(request), base_url(request, self.public_url)
+        tasks = list(dict.fromkeys(each.task_id for each in taken if isinstance(each, Accepted) and each.task_id))
+        if wishes.is_async and tasks:
+            return _later(f"{base}/Task?_id={','.join(tasks)}" if len(tasks) > 1 else f"{base}/Task/{tasks[0]}")
+        entries = [
+            _entry_answer(entry, each, wishes, base) for entry, each in zip(submitted.entries, taken, strict=True)
+        ]
+        return fhir_response(response_bundle(submitted.bundle or "batch", entries))
+
+    async def _one(self, request: Request, kind: str) -> Entry:
+        return (await self._received(request, kind)).entries[0]
+
+    async def _received(self, request: Request, expected: str) -> Submitted:
+        body = json_body(request, self.max_body_bytes)
+        return await receive(body, self.blobs, self.archive, self.limits, expected)
+
+    async def _accept_one(self, entry: Entry) -> Accepted:
+        (taken,) = await accept(Submitted((entry,)), self.ledger, self.clock)
+        if isinstance(taken, RelayError):
+            raise taken
+        return taken
+
+    def _answer(self, request: Request, taken: Accepted, status: int) -> Response:
+        wishes, base = prefer(request), base_url(request, self.public_url)
+        if wishes.is_async and taken.task_id:
+            return _later(f"{base}/Task/{taken.task_id}")
+        return fhir_response(
+            _body(taken.resource, wishes, base),
+            status,
+            {
+                "Location": f"{base}/{version_path(taken.resource)}",
+                "ETag": version_tag(taken.resource),
+                "Last-Modified": format_datetime(instant(taken.resource), usegmt=True),
+            },
+        )
+
+
+def _expected_version(request: Request) -> int | None:
+    stated = request.headers.get("if-match")
+    version = version_named(stated)
+    if stated is not None and version is None:
+        raise HttpRefusal('write a version, as in If-Match: W/"3"', element="http.If-Match")
+    return version
+
+
+def _is_first(resource: Json) -> bool:
+    return bool(resource["meta"]["versionId"] == "1")
+
+
+def _body(resource: Json, wishes: Prefer, base: str) -> Json | None:
+    match wishes.content:
+        case "minimal":
+            return None
+        case "OperationOutcome":
+            return all_well("taken and durable")
+    return shown(resource, base)
+
+
+def _later(where: str) -> Response:
+    return fhir_response(all_well("taken and durable; the Task tells the rest"), 202, {"Content-Location": where})
+
+
+def _entry_answer(entry: Entry, taken: Accepted | RelayError, wishes: Prefer, base: str) -> Json:
+    if isinstance(taken, RelayError):
+        refused = refusal(taken)
+        return refused_entry(refused.status, refused.outcome)
+    is_created = taken.is_new and _is_first(taken.resource)
+    return accepted_entry(
+        201 if is_created else 200,
+        taken.resource,
+        body=shown(taken.resource, base) if wishes.content == "representation" else None,
+        outcome=all_well("taken and durable") if wishes.content == "OperationOutcome" else None,
+    )

@@ -1,0 +1,474 @@
+"""The FHIR endpoint as its callers meet it: the real application on a real PostgreSQL and real blobs."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fhir.resources.R4B import get_fhir_model_class
+from fundus_relay.adapters.blobs import DirectoryBlobs
+from fundus_relay.adapters.image_archive import HttpImageArchive
+from fundus_relay.pipeline.receive import Limits
+from tests.unit.imaging.pictures import a_jpeg
+
+from fundus_relay.adapters.clock import SystemClock
+from fundus_relay.adapters.database.ledger import PostgresLedger
+from fundus_relay.adapters.database.pool import open_pool
+from fundus_relay.api.app import application
+
+Json = dict[str, Any]
+BASE = "http://relay.test/fhir"
+FHIR = "application/fhir+json"
+
+
+@pytest.fixture(scope="module")
+def picture() -> bytes:
+    return a_jpeg()
+
+
+@pytest.fixture
+async def client(ledger: PostgresLedger, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    app = application(
+        ledger=ledger,
+        blobs=DirectoryBlobs(tmp_path),
+        archive=HttpImageArchive(sources=(), private_networks=()),
+        clock=SystemClock(),
+        limits=Limits(),
+        max_body_bytes=10_000_000,
+    )
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app), base_url=BASE, headers={"Content-Type": FHIR}
+    ) as client:
+        yield client
+
+
+def a_media(picture: bytes, **elements: Any) -> Json:
+    return {
+        "resourceType": "Media",
+        "status": "completed",
+        "subject": {"reference": "Patient/p1"},
+        "content": {"contentType": "image/jpeg", "data": base64.b64encode(picture).decode()},
+        **elements,
+    }
+
+
+def a_patient(id: str = "p1", **elements: Any) -> Json:
+    return {
+        "resourceType": "Patient",
+        "id": id,
+        "identifier": [{"system": "urn:mrn", "value": id}],
+        **elements,
+    }
+
+
+async def put(client: httpx.AsyncClient, resource: Json, **headers: str) -> httpx.Response:
+    return await client.put(
+        f"/{resource['resourceType']}/{resource['id']}", content=json.dumps(resource), headers=headers
+    )
+
+
+async def post(client: httpx.AsyncClient, resource: Json, path: str | None = None, **headers: str) -> httpx.Response:
+    return await client.post(
+        path or f"/{resource['resourceType']}",
+        content=json.dumps(resource),
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+def ids(bundle: Json, mode: str = "match") -> list[str]:
+    return [entry["resource"]["id"] for entry in bundle.get("entry", []) if entry["search"]["mode"] == mode]
+
+
+def assert_is_fhir(resource: Json) -> None:
+    get_fhir_model_class(resource["resourceType"]).model_validate(resource)
+
+
+def assert_refused(response: httpx.Response, status: int, code: str) -> None:
+    assert response.status_code == status, response.text
+    body = response.json()
+    assert_is_fhir(body)
+    assert response.headers["content-type"].startswith(FHIR)
+    assert body["issue"][0]["details"]["coding"][0]["code"] == code
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("content_type", [FHIR, "application/json", "application/fhir+json; charset=UTF-8"])
+async def test_a_media_is_created_with_all_that_callers_need(
+    client: httpx.AsyncClient, picture: bytes, slash: str, content_type: str
+) -> None:
+    created = await post(client, a_media(picture), f"/Media{slash}", content_type=content_type)
+
+    body = created.json()
+    assert created.status_code == 201
+    assert created.headers["location"] == f"{BASE}/Media/{body['id']}/_history/1"
+    assert created.headers["etag"] == 'W/"1"'
+    assert "last-modified" in created.headers
+    assert "data" not in body["content"]
+    assert body["content"]["url"] == f"{BASE}/Binary/{body['id']}"
+    assert_is_fhir(body)
+
+
+async def test_the_photograph_is_read_back_byte_by_byte(client: httpx.AsyncClient, picture: bytes) -> None:
+    media = (await post(client, a_media(picture))).json()
+
+    raw = await client.get(media["content"]["url"])
+    wrapped = await client.get(media["content"]["url"], headers={"Accept": FHIR})
+    again = await client.get(media["content"]["url"], headers={"If-None-Match": raw.headers["etag"]})
+
+    assert raw.headers["content-type"] == "image/jpeg"
+    assert raw.content == picture
+    assert base64.b64decode(wrapped.json()["data"]) == picture
+    assert_is_fhir(wrapped.json())
+    assert again.status_code == 304
+
+
+async def test_a_task_tells_of_the_submission(client: httpx.AsyncClient, picture: bytes) -> None:
+    media = (await post(client, a_media(picture))).json()
+
+    tasks = (await client.get("/Task", params={"focus": f"{BASE}/Media/{media['id']}"})).json()
+
+    assert len(ids(tasks)) == 1
+
+
+@pytest.mark.parametrize(
+    ("preference", "status", "kind"),
+    [
+        ("return=minimal", 201, None),
+        ("return=representation", 201, "Media"),
+        ("return=OperationOutcome", 201, "OperationOutcome"),
+        ("respond-async", 202, "OperationOutcome"),
+    ],
+)
+async def test_preferences_are_honoured(
+    client: httpx.AsyncClient, picture: bytes, preference: str, status: int, kind: str | None
+) -> None:
+    created = await post(client, a_media(picture), prefer=preference)
+
+    assert created.status_code == status
+    assert (created.json()["resourceType"] if created.content else None) == kind
+
+
+async def test_an_asynchronous_answer_leads_to_the_task(client: httpx.AsyncClient, picture: bytes) -> None:
+    created = await post(client, a_media(picture), prefer="respond-async")
+
+    task = await client.get(created.headers["content-location"])
+
+    assert task.json()["resourceType"] == "Task"
+
+
+async def test_put_creates_then_updates_and_guards_versions(client: httpx.AsyncClient) -> None:
+    created = await put(client, a_patient())
+    updated = await put(client, a_patient(gender="female"), **{"If-Match": 'W/"1"'})
+    late = await put(client, a_patient(gender="male"), **{"If-Match": 'W/"1"'})
+    odd = await put(client, a_patient(gender="male"), **{"If-Match": "yesterday"})
+    same = await put(client, a_patient(gender="female"))
+
+    assert created.status_code == 201
+    assert updated.status_code == 200
+    assert updated.headers["etag"] == 'W/"2"'
+    assert_refused(late, 412, "version-conflict")
+    assert_refused(odd, 400, "request")
+    assert same.headers["etag"] == 'W/"2"'
+
+
+async def test_put_under_another_id_is_refused(client: httpx.AsyncClient) -> None:
+    response = await client.put("/Patient/p2", content=json.dumps(a_patient("p1")))
+
+    assert_refused(response, 422, "id-mismatch")
+
+
+async def test_versions_are_read_and_known_ones_are_not_sent_again(client: httpx.AsyncClient) -> None:
+    await put(client, a_patient())
+    await put(client, a_patient(gender="female"))
+
+    first = await client.get("/Patient/p1/_history/1")
+    newest = await client.get("/Patient/p1/")
+    known = await client.get("/Patient/p1", headers={"If-None-Match": newest.headers["etag"]})
+    unknown = await client.get("/Patient/p1", headers={"If-None-Match": 'W/"1"'})
+
+    assert "gender" not in first.json()
+    assert first.headers["etag"] == 'W/"1"'
+    assert newest.json()["meta"]["versionId"] == "2"
+    assert known.status_code == 304
+    assert unknown.status_code == 200
+    assert_refused(await client.get("/Patient/p1/_history/3"), 404, "not-found")
+    assert_refused(await client.get("/Patient/p1/_history/x"), 404, "not-found")
+    assert_refused(await client.get("/Patient/nobody"), 404, "not-found")
+
+
+@pytest.mark.parametrize("dialect", ["header", "query"])
+async def test_eight_conditional_creates_at_once_make_one(
+    client: httpx.AsyncClient, picture: bytes, dialect: str
+) -> None:
+    media = a_media(picture, identifier=[{"system": "urn:s", "value": "1"}])
+    path = "/Media?identifier=urn:s%7C1" if dialect == "query" else "/Media"
+    headers = {"if_none_exist": "identifier=urn:s|1"} if dialect == "header" else {}
+
+    answers = await asyncio.gather(*(post(client, media, path, **headers) for _ in range(8)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert (await client.get("/Media?_summary=count")).json()["total"] == 1
+
+
+async def test_both_dialects_of_conditional_create_race_as_one(client: httpx.AsyncClient, picture: bytes) -> None:
+    media = a_media(picture, identifier=[{"system": "urn:s", "value": "1"}])
+
+    answers = await asyncio.gather(
+        *(post(client, media, "/Media?identifier=urn:s%7C1") for _ in range(4)),
+        *(post(client, media, if_none_exist="?identifier=urn:s|1") for _ in range(4)),
+    )
+
+    assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+async def test_a_condition_that_several_match_is_refused(client: httpx.AsyncClient) -> None:
+    await put(client, a_patient("p1", gender="female"))
+    await put(client, a_patient("p2", gender="female"))
+
+    refused = await post(client, a_patient("p3"), if_none_exist="gender=female")
+
+    assert_refused(refused, 412, "criteria-not-selective")
+
+
+@pytest.mark.parametrize("criteria", ["_sort=_lastUpdated", "colour=red", "identifier="])
+async def test_a_condition_that_selects_nothing_is_refused(client: httpx.AsyncClient, criteria: str) -> None:
+    assert_refused(await post(client, a_patient(), if_none_exist=criteria), 400, "search-parameter")
+
+
+async def test_gzip_is_taken_off(client: httpx.AsyncClient, picture: bytes) -> None:
+    zipped = gzip.compress(json.dumps(a_media(picture)).encode())
+
+    created = await client.post("/Media", content=zipped, headers={"Content-Encoding": "gzip"})
+
+    assert created.status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "code"),
+    [
+        ({"Content-Type": "application/fhir+xml"}, b"<Media/>", 415, "body-type"),
+        ({"Content-Type": "application/json; charset=latin-1"}, b"{}", 415, "body-type"),
+        ({"Content-Type": "application/fhir+json; fhirVersion=5.0"}, b"{}", 415, "body-type"),
+        ({"Content-Type": ""}, b"{}", 415, "body-type"),
+        ({"Content-Encoding": "br"}, b"{}", 415, "body-type"),
+        ({"Content-Encoding": "gzip"}, b"not gzip", 400, "request"),
+        ({"Content-Encoding": "gzip"}, gzip.compress(b'{"a": 1}' * 1000)[:-12], 400, "request"),
+        ({"Content-Encoding": "gzip"}, gzip.compress(b" " * 9_000_000), 413, "body-too-large"),
+        ({}, b" " * 10_000_001, 413, "body-too-large"),
+        ({"Accept": "application/fhir+xml"}, b"{}", 406, "json-only"),
+        ({"Accept": "application/fhir+json;q=0"}, b"{}", 406, "json-only"),
+    ],
+)
+async def test_bodies_and_wishes_that_are_not_json_are_refused(
+    client: httpx.AsyncClient, headers: dict[str, str], body: bytes, status: int, code: str
+) -> None:
+    assert_refused(await client.post("/Media", content=body, headers=headers), status, code)
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "status"),
+    [
+        ("_format=xml", FHIR, 406),
+        ("_format=json", "application/xml", 200),
+        ("_format=application/fhir%2Bjson", "application/xml", 200),
+        ("_format=application/fhir+json", "*/*", 200),
+        ("", "text/html,application/xml;q=0.9,*/*;q=0.8", 200),
+    ],
+)
+async def test_format_in_the_url_counts_more_than_accept(
+    client: httpx.AsyncClient, query: str, accept: str, status: int
+) -> None:
+    response = await client.get(f"/metadata?{query}", headers={"Accept": accept})
+
+    assert response.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("DELETE", "/Media/x", 405, "GET, PUT"),
+        ("PATCH", "/Media/x/", 405, "GET, PUT"),
+        ("POST", "/DiagnosticReport", 405, "GET"),
+        ("PUT", "/Task/x", 405, "GET"),
+        ("GET", "", 405, "POST"),
+        ("DELETE", "/Media", 405, "GET, POST"),
+        ("GET", "/Banana", 404, None),
+        ("POST", "/Banana", 404, None),
+        ("GET", "/Media/x/y/z", 404, None),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_in_words(
+    client: httpx.AsyncClient, method: str, path: str, status: int, allow: str | None
+) -> None:
+    response = await client.request(method, path)
+
+    assert response.status_code == status
+    assert response.headers.get("allow") == allow
+    assert_is_fhir(response.json())
+
+
+@pytest.mark.parametrize("path", ["", "/", "/Patient", "/Patient/", "/Patient/p1", "/Patient/p1/", "/metadata/"])
+async def test_nothing_is_ever_redirected(client: httpx.AsyncClient, path: str) -> None:
+    for method in ("GET", "POST", "PUT"):
+        response = await client.request(method, path, content=b"{}")
+
+        assert not response.is_redirect
+
+
+async def test_the_capability_statement_is_fhir_and_keeps_its_promises(client: httpx.AsyncClient) -> None:
+    statement = (await client.get("/metadata")).json()
+
+    assert_is_fhir(statement)
+    for described in statement["rest"][0]["resource"]:
+        for parameter in described.get("searchParam", []):
+            value = {"date": "2024", "token": "x", "reference": "x"}[parameter["type"]]
+            found = await client.get(f"/{described['type']}", params={parameter["name"]: value})
+            assert found.status_code == 200, found.text
+        for include in described.get("searchInclude", []):
+            found = await client.get(f"/{described['type']}", params={"_include": include})
+            assert found.status_code == 200, found.text
+
+
+async def test_next_links_lead_through_all_pages_without_loss(client: httpx.AsyncClient) -> None:
+    for number in range(7):
+        await put(client, a_patient(f"p{number}", gender="female"))
+    seen: list[str] = []
+    url: str | None = "/Patient?gender=female&_count=3"
+    while url:
+        page = (await client.get(url)).json()
+        assert_is_fhir(page)
+        assert page["total"] == 7
+        seen += ids(page)
+        links = {link["relation"]: link["url"] for link in page["link"]}
+        url = links.get("next")
+
+    assert sorted(seen) == [f"p{number}" for number in range(7)]
+
+
+async def test_post_search_finds_what_get_finds_and_includes(client: httpx.AsyncClient, picture: bytes) -> None:
+    await put(client, a_patient())
+    await post(client, a_media(picture))
+
+    form = {"patient": "p1", "_include": "Media:subject"}
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    posted = (await client.post("/Media/_search", data=form, headers=headers)).json()
+    got = (await client.get("/Media", params=form)).json()
+
+    assert ids(posted) == ids(got) != []
+    assert ids(posted, "include") == ["p1"]
+    assert_refused(await client.post("/Media/_search", content=b"{}"), 415, "body-type")
+
+
+async def test_unknown_parameters_are_refused_unless_the_caller_is_lenient(client: httpx.AsyncClient) -> None:
+    await put(client, a_patient())
+
+    strict = await client.get("/Patient?colour=red")
+    lenient = await client.get("/Patient?colour=red", headers={"Prefer": "handling=lenient"})
+
+    assert_refused(strict, 400, "search-parameter")
+    assert strict.json()["issue"][0]["expression"] == ["http.colour"]
+    assert ids(lenient.json()) == ["p1"]
+    assert "colour" not in lenient.json()["link"][0]["url"]
+
+
+@pytest.mark.parametrize("query", ["_count=-1", "_offset=x", "_lastUpdated=soon", "identifier=%FF", "identifier=%00"])
+async def test_values_that_do_not_parse_are_refused(client: httpx.AsyncClient, query: str) -> None:
+    assert_refused(await client.get(f"/Patient?{query}"), 400, "search-parameter")
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_a_transaction_is_answered_entry_by_entry(client: httpx.AsyncClient, picture: bytes, slash: str) -> None:
+    patient = {**a_patient(), "id": "x"}
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [
+            {
+                "fullUrl": "urn:uuid:8d1dc40b-7b2d-4a53-a0ad-3f39c4d4fa6f",
+                "resource": a_media(picture, subject={"reference": "urn:uuid:1bbf6b4b-8f32-4d9a-a1a2-bb7a8b4c7e11"}),
+                "request": {"method": "POST", "url": "Media"},
+            },
+            {
+                "fullUrl": "urn:uuid:1bbf6b4b-8f32-4d9a-a1a2-bb7a8b4c7e11",
+                "resource": {key: value for key, value in patient.items() if key != "id"},
+                "request": {"method": "POST", "url": "Patient", "ifNoneExist": "identifier=urn:mrn|p1"},
+            },
+        ],
+    }
+
+    first = await client.post(slash, content=json.dumps(bundle), headers={"Prefer": "return=representation"})
+    again = await client.post(slash, content=json.dumps(bundle))
+
+    answer = first.json()
+    assert_is_fhir(answer)
+    assert answer["type"] == "transaction-response"
+    media, patient = answer["entry"]
+    assert media["response"]["status"] == "201 Created"
+    assert media["response"]["location"] == f"Media/{media['resource']['id']}/_history/1"
+    assert media["resource"]["subject"]["reference"] == f"Patient/{patient['resource']['id']}"
+    assert media["resource"]["content"]["url"].startswith(BASE)
+    assert again.json()["entry"][1]["response"]["status"] == "200 OK"
+    assert "resource" not in again.json()["entry"][1]
+
+
+async def test_each_entry_of_a_batch_has_its_own_fate(client: httpx.AsyncClient) -> None:
+    await put(client, a_patient("p1", gender="female"))
+    await put(client, a_patient("p2", gender="female"))
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "batch",
+        "entry": [
+            {
+                "resource": a_patient("p3"),
+                "request": {"method": "POST", "url": "Patient", "ifNoneExist": "gender=female"},
+            },
+            {"resource": a_patient("p4"), "request": {"method": "PUT", "url": "Patient/p4"}},
+        ],
+    }
+
+    answer = (await client.post("", content=json.dumps(bundle))).json()
+
+    assert_is_fhir(answer)
+    refused, taken = answer["entry"]
+    assert refused["response"]["status"].startswith("412")
+    assert refused["response"]["outcome"]["resourceType"] == "OperationOutcome"
+    assert taken["response"]["status"] == "201 Created"
+
+
+async def test_what_is_not_json_is_refused_as_such(client: httpx.AsyncClient) -> None:
+    response = await client.post("/Media", content=b"{")
+
+    assert response.status_code == 400
+    assert_is_fhir(response.json())
+
+
+async def test_without_a_database_nothing_is_taken_and_the_probes_tell(tmp_path: Path, picture: bytes) -> None:
+    async with open_pool("postgresql://nobody@127.0.0.1:1/none", size=1) as pool:
+        app = application(
+            ledger=PostgresLedger(pool, SystemClock(), _no_engine),
+            blobs=DirectoryBlobs(tmp_path),
+            archive=HttpImageArchive(sources=(), private_networks=()),
+            clock=SystemClock(),
+            limits=Limits(),
+            max_body_bytes=10_000_000,
+        )
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=BASE) as client:
+            ready, live = await client.get("http://relay.test/readyz"), await client.get("http://relay.test/livez")
+            refused = await post(client, a_media(picture), content_type=FHIR)
+
+    assert ready.status_code == 503
+    assert live.status_code == 200
+    assert_refused(refused, 503, "store-unavailable")
+    assert int(refused.headers["retry-after"]) > 0
+
+
+async def _no_engine(*_: object) -> None:
+    raise AssertionError("nothing was accepted")
