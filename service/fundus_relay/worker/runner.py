@@ -91,10 +91,15 @@ async def run_worker(
         asyncio.create_task(lead(pool, {poll: pace.poll, reconcile: pace.reconcile, rescue: pace.rescue})),
         asyncio.create_task(repeat(strays, pace.rescue)),
     ]
-    await stop.wait()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    told = asyncio.create_task(stop.wait())
+    try:
+        ended, _ = await asyncio.wait([told, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()  # none ends by itself: a bug is better seen as a dead process than not at all
+    finally:
+        for task in (told, *tasks):
+            task.cancel()
+        await asyncio.gather(told, *tasks, return_exceptions=True)
 
 
 def _app(handlers: Mapping[Job, Handler], ledger: PostgresLedger, at_work: AtWork) -> App:
