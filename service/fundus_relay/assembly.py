@@ -1,0 +1,339 @@
+"""Where settings become adapters, and adapters become a running service. Nothing is imported that is not needed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import uvicorn
+
+from fundus_relay import telemetry
+from fundus_relay.adapters.analyser.netra import NetraAnalyser
+from fundus_relay.adapters.analyser.token_row import TokenRow
+from fundus_relay.adapters.blobs import DirectoryBlobs, ObjectBlobs
+from fundus_relay.adapters.clock import SystemClock
+from fundus_relay.adapters.database.embedded import embedded_postgres
+from fundus_relay.adapters.database.ledger import PostgresLedger
+from fundus_relay.adapters.database.migrate import migrate
+from fundus_relay.adapters.database.pool import Pool, open_pool
+from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
+from fundus_relay.adapters.image_archive import HttpImageArchive
+from fundus_relay.domain.errors import RelayError
+from fundus_relay.pipeline.delivery import deliver
+from fundus_relay.pipeline.journey import advance_image
+from fundus_relay.pipeline.operator import release as release_parked
+from fundus_relay.pipeline.poll import poll
+from fundus_relay.pipeline.ports import Blobs, Job, Ports
+from fundus_relay.pipeline.receive import Limits
+from fundus_relay.pipeline.rules import Rules
+from fundus_relay.pipeline.study import report_study
+from fundus_relay.settings import Settings, UnknownSetting
+
+log = logging.getLogger(__name__)
+
+NotConfigured = UnknownSetting
+STOP_WITHIN_S = 25
+
+
+class Failed(Exception):
+    """A command did not do what it was asked for; its text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything that a process of the service works with."""
+
+    settings: Settings
+    pool: Pool
+    ledger: PostgresLedger
+    ports: Ports
+    rules: Rules
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Service]:
+    """The service's parts, connected; the database is migrated first."""
+    from fundus_relay.worker.engine import Engine
+    from fundus_relay.worker.schema import engine_schema
+
+    async with AsyncExitStack() as stack:
+        url = _database_url(settings, stack)
+        await migrate(url, engine_schema())
+        pool = await stack.enter_async_context(open_pool(url, size=settings.database.pool_size))
+        clock = SystemClock()
+        ledger = PostgresLedger(pool, clock, Engine().enqueue)
+        outside = await stack.enter_async_context(
+            httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=settings.record.timeout.total_seconds())
+        )
+        analyser = await stack.enter_async_context(NetraAnalyser(settings.analyser, TokenRow(pool), clock))
+        ports = Ports(
+            ledger=ledger,
+            blobs=_blobs(settings),
+            analyser=analyser,
+            records={settings.record.name: FhirTransactionRecord(settings.record, outside)},
+            clock=clock,
+        )
+        yield Service(settings, pool, ledger, ports, _rules(settings))
+
+
+def _database_url(settings: Settings, stack: AsyncExitStack) -> str:
+    if settings.database.url is not None:
+        return settings.database.url.get_secret_value()
+    return stack.enter_context(embedded_postgres(settings.data_dir / "postgresql"))
+
+
+def _blobs(settings: Settings) -> Blobs:
+    url = settings.blobs.url or str(settings.data_dir / "blobs")
+    return ObjectBlobs(url) if urlsplit(url).scheme in {"s3", "gs", "az"} else DirectoryBlobs(Path(url))
+
+
+def _rules(settings: Settings) -> Rules:
+    return Rules(
+        public_url=_public_url(settings),
+        organization=settings.record.organization,
+        retry_horizon={settings.record.name: settings.record.retry_horizon},
+        poll_interval=settings.analyser.poll_interval,
+        give_up_after=settings.analyser.give_up_after,
+        ambiguous_upload=settings.analyser.ambiguous_upload,
+    )
+
+
+def _public_url(settings: Settings) -> str:
+    http = settings.http
+    return (http.public_url or f"http://{http.host}:{http.port}/fhir").rstrip("/")
+
+
+# ------------------------------------------------------------------------------------------------------------- serve
+
+
+def serve(only: str | None = None) -> None:
+    """Run the service until SIGTERM or SIGINT.
+
+    Args:
+        only: `api` or `worker`; both without it.
+    """
+    settings = Settings.from_environment()
+    telemetry.configure(settings.log_level)
+    asyncio.run(_serve(settings, only))
+
+
+async def _serve(settings: Settings, only: str | None) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        async with opened(settings) as service:
+            parts: list[Coroutine[Any, Any, None]] = []  # Any: what a coroutine is sent, which is nothing
+            if only != "worker":
+                parts.append(_serve_api(service, stop))
+            if only != "api":
+                parts.append(run(service, stop))
+            log.info("started", extra={"process": only or "all", "port": settings.http.port})
+            async with asyncio.TaskGroup() as group:
+                for part in parts:
+                    group.create_task(part)
+    except* RelayError as several:
+        why = several.exceptions[0]
+        raise Failed(str(why)) from why
+    except* Failed as several:
+        raise Failed(str(several.exceptions[0])) from several
+    log.info("stopped", extra={"process": only or "all"})
+
+
+async def run(service: Service, stop: asyncio.Event, **how: Any) -> None:  # Any: run_worker's keywords
+    """Do the durable work until `stop` is set."""
+    from fundus_relay.worker.runner import run_worker
+
+    ports, rules = service.ports, service.rules
+
+    async def image(image_id: str) -> None:
+        await advance_image(image_id, ports, rules)
+
+    async def study(study_id: str) -> None:
+        await report_study(study_id, ports, rules)
+
+    async def delivery(delivery_id: str) -> None:
+        await deliver(delivery_id, ports, rules)
+
+    async def ask() -> None:
+        await poll(ports, rules)
+
+    handlers = {Job.IMAGE: image, Job.STUDY: study, Job.DELIVERY: delivery}
+    await run_worker(service.pool, service.ledger, ports.clock, handlers, ask, stop, **how)
+
+
+async def _serve_api(service: Service, stop: asyncio.Event) -> None:
+    from fundus_relay.api.app import application
+
+    settings = service.settings
+    app = application(
+        ledger=service.ledger,
+        blobs=service.ports.blobs,
+        archive=HttpImageArchive(settings.intake.image_sources, settings.intake.private_networks),
+        clock=service.ports.clock,
+        limits=Limits(max_picture_bytes=settings.intake.max_picture_bytes, max_pixels=settings.intake.max_pixels),
+        max_body_bytes=settings.intake.max_body_bytes,
+        public_url=settings.http.public_url,
+    )
+    await _listen(app, settings.http.host, settings.http.port, stop)
+
+
+async def _listen(app: Any, host: str, port: int, stop: asyncio.Event) -> None:  # Any: an ASGI application
+    """Answer until `stop` is set, then finish what is under way. Sets `stop` when the server ends by itself."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_WITHIN_S,
+    )
+    server = _Server(config)
+    with _bound(host, port) as listening:
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        waiting = asyncio.create_task(stop.wait())
+        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        waiting.cancel()
+        stop.set()
+        await serving
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+        )
+    except OSError as why:
+        raise Failed(f"cannot listen on {host}:{port}: {why.strerror}") from why
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to us."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+# ---------------------------------------------------------------------------------------------------------- operator
+
+
+def migrate_database() -> None:
+    """Bring the tables up to date."""
+    settings = Settings.from_environment()
+
+    async def apply() -> None:
+        from fundus_relay.worker.schema import engine_schema
+
+        async with AsyncExitStack() as stack:
+            for name in await migrate(_database_url(settings, stack), engine_schema()):
+                print(name)
+
+    _do(apply())
+
+
+def show_parked() -> None:
+    """Print what waits for a person, and the account, as one JSON object a line."""
+    settings = Settings.from_environment()
+
+    async def show() -> None:
+        async with opened(settings) as service:
+            for row in await service.ledger.parked():
+                print(json.dumps({"what": row.subject, "id": row.id, "reason": row.reason, "since": str(row.since)}))
+            census = await service.ledger.census()
+            print(
+                json.dumps(
+                    {
+                        "images": census.images,
+                        "deliveries": census.deliveries,
+                        "credits": census.credits,
+                        "credits_at": str(census.credits_at) if census.credits_at else None,
+                        "possibly_double_spent": census.possibly_double_spent,
+                    }
+                )
+            )
+
+    _do(show())
+
+
+def release(parked_id: str, *, pay_again: bool) -> None:
+    """Let something parked go on."""
+    settings = Settings.from_environment()
+
+    async def let_go() -> None:
+        async with opened(settings) as service:
+            await release_parked(parked_id, service.ledger, service.ports.clock, pay_again=pay_again)
+
+    _do(let_go())
+
+
+def _do(work: Coroutine[Any, Any, None]) -> None:  # Any: what a coroutine is sent, which is nothing
+    try:
+        asyncio.run(work)
+    except RelayError as why:
+        raise Failed(f"{why.code}: {why}") from why
+
+
+# ------------------------------------------------------------------------------------------------------------- laptop
+
+
+def serve_standin(host: str, port: int, state: Path | None) -> None:
+    """The stand-in for the analyser."""
+    try:
+        from fundus_relay.standin.app import standin
+        from fundus_relay.standin.settings import StandinSettings
+    except ImportError as why:
+        raise Failed(f"the stand-in needs the extra `standin` ({why.name} is not installed)") from why
+    telemetry.configure("INFO")
+    settings = StandinSettings()
+    _serve_alone(standin(settings.model_copy(update={"state": state}) if state else settings), host, port)
+
+
+def serve_ehr(host: str, port: int, state: Path | None) -> None:
+    """The demonstration EHR."""
+    from fundus_relay.demonstration.ehr import demonstration_ehr
+
+    telemetry.configure("INFO")
+    _serve_alone(demonstration_ehr(state), host, port)
+
+
+def _serve_alone(app: Any, host: str, port: int) -> None:  # Any: an ASGI application
+    async def listen() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await _listen(app, host, port, stop)
+
+    asyncio.run(listen())
+
+
+def up(data_dir: Path) -> None:
+    """Service, stand-in and demonstration EHR until SIGTERM."""
+    from fundus_relay.demonstration.stack import LocalPorts, StackFailed, keep_up
+
+    try:
+        keep_up(LocalPorts(), data_dir)
+    except StackFailed as why:
+        raise Failed(str(why)) from why
+
+
+def demo(image: Path | None, out: Path) -> None:
+    """One run of the whole line."""
+    from fundus_relay.demonstration.demo import DemoFailed, demonstrate
+    from fundus_relay.demonstration.stack import StackFailed
+
+    try:
+        demonstrate(image, out)
+    except (DemoFailed, StackFailed, OSError) as why:
+        raise Failed(str(why)) from why
