@@ -52,14 +52,14 @@ class Pace:
     look: float = 0.5
 
 
-async def run_worker(
+async def run_worker(  # noqa: PLR0917 - all but the last are the worker's world
     pool: Pool,
     ledger: PostgresLedger,
-    *,
     clock: Clock,
     handlers: Mapping[Job, Handler],
     poll: Callable[[], Awaitable[object]],
     stop: asyncio.Event,
+    *,
     pace: Pace = Pace(),
 ) -> None:
     """Work until `stop` is set; then take nothing new, let jobs finish for `pace.grace`, and hand back the rest.
