@@ -1,0 +1,128 @@
+"""A worker process that kills itself at one point of the journey, just before or just after an outside effect.
+
+Everything in it is the real thing, opened by `assembly`; one port is wrapped so that the named method is the last thing
+that the process does. Usage: python -m tests.system.dying_worker [POINT before|after]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx
+from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
+
+from fundus_relay.assembly import Service, opened, run
+from fundus_relay.settings import Settings
+from fundus_relay.worker.runner import Pace
+
+POINTS = ("prepare", "upload", "poll", "result", "report", "write", "publish")
+QUICK = Pace(poll=0.2, reconcile=0.3, rescue=0.3, heartbeat=0.2, grace=0.3, dead_after=1.5)
+
+
+def die() -> None:
+    """As if the machine were gone: nothing is flushed, nothing is said."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Deadly:
+    """A port whose `method` kills the process before or after it did its work."""
+
+    def __init__(self, port: Any, method: str, when: str) -> None:  # Any: whichever port
+        self._port, self._method, self._when = port, method, when
+
+    def __getattr__(self, name: str) -> Any:  # Any: whichever method
+        attribute = getattr(self._port, name)
+        if name != self._method:
+            return attribute
+
+        async def last(*arguments: Any, **named: Any) -> None:  # Any: passed on
+            if self._when == "before":
+                die()
+            await attribute(*arguments, **named)
+            die()
+
+        return last
+
+
+class DeadlyReport:
+    """A ledger that kills the process around the commit that issues a report."""
+
+    def __init__(self, ledger: Any, when: str) -> None:  # Any: the ledger
+        self._ledger, self._when = ledger, when
+
+    def __getattr__(self, name: str) -> Any:  # Any: whichever method
+        return getattr(self._ledger, name)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:  # Any: the transaction
+        issues = False
+        async with self._ledger.transaction() as tx:
+            add = tx.add_delivery
+
+            async def noted(delivery: Any) -> None:  # Any: passed on
+                nonlocal issues
+                issues = True
+                await add(delivery)
+
+            tx.add_delivery = noted
+            yield tx
+            if issues and self._when == "before":
+                die()
+        if issues:
+            die()
+
+
+class DeadlyWrite(httpx.AsyncBaseTransport):
+    """A connection to the EHR that is cut with the process, before or after the EHR wrote."""
+
+    def __init__(self, when: str) -> None:
+        self._inner, self._when = httpx.AsyncHTTPTransport(), when
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST" and self._when == "before":
+            die()
+        answer = await self._inner.handle_async_request(request)
+        if request.method == "POST":
+            await answer.aread()
+            die()
+        return answer
+
+
+def doomed(service: Service, point: str, when: str) -> Service:
+    """The service with death in one of its ports."""
+    ports, record = service.ports, service.settings.record
+    match point:
+        case "prepare":
+            ports = replace(ports, blobs=Deadly(ports.blobs, "put", when))
+        case "upload":
+            ports = replace(ports, analyser=Deadly(ports.analyser, "upload", when))
+        case "poll":
+            ports = replace(ports, ledger=Deadly(ports.ledger, "note_ended", when))
+        case "result":
+            ports = replace(ports, analyser=Deadly(ports.analyser, "result", when))
+        case "report":
+            ports = replace(ports, ledger=DeadlyReport(ports.ledger, when))
+        case "write":
+            client = httpx.AsyncClient(transport=DeadlyWrite(when))
+            ports = replace(ports, records={record.name: FhirTransactionRecord(record, client)})
+        case "publish":
+            ports = replace(ports, records={record.name: Deadly(ports.records[record.name], "publish", when)})
+    return replace(service, ports=ports)
+
+
+async def main(point: str | None, when: str | None) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with opened(Settings.from_environment()) as service:
+        await run(doomed(service, point, when) if point and when else service, stop, pace=QUICK)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*(sys.argv[1:] or (None, None))))
