@@ -76,9 +76,9 @@ def _condition(kind: str, criterion: Criterion) -> Composable:
         case UpdatedWithin(any_of):
             return _any([_within(interval) for interval in any_of])
         case Indexed():
-            return _indexed(SQL("r.kind"), SQL("r.id"), criterion)
+            return _indexed(criterion)
         case Chained():
-            return _chained(criterion)
+            return _chained(kind, criterion)
     assert_never(criterion)
 
 
@@ -88,14 +88,12 @@ def _within(interval: Interval) -> Composable:
     return SQL("({} and {})").format(begin, end)
 
 
-def _indexed(kind: Composable, id: Composable, criterion: Indexed) -> Composable:
+def _indexed(criterion: Indexed) -> Composable:
     return SQL(
         "{negation} exists (select 1 from resource_index i"
-        " where i.kind = {kind} and i.id = {id} and i.parameter = {parameter} and {patterns})"
+        " where i.kind = r.kind and i.id = r.id and i.parameter = {parameter} and {patterns})"
     ).format(
         negation=SQL("not" if criterion.is_negated else ""),
-        kind=kind,
-        id=id,
         parameter=Literal(criterion.parameter),
         patterns=_any([_like(pattern) for pattern in criterion.any_of]),
     )
@@ -110,23 +108,28 @@ def _like(pattern: Pattern) -> Composable:
     return SQL("({} and i.system = {})").format(value, Literal(pattern.system))
 
 
-def _chained(criterion: Chained) -> Composable:
-    """The target is ours and is found by the identifier, or the reference itself states the identifier."""
-    by_reference = Indexed(f"{criterion.parameter}:identifier", criterion.criterion.any_of)
-    target = SQL(
-        "exists (select 1 from resource_index link"
-        " join resource_index i on i.kind = {kind} and i.id = substr(link.value, {start})"
-        " where link.kind = r.kind and link.id = r.id and link.parameter = {parameter} and link.system is null"
-        " and link.value like {prefix} and i.parameter = {target} and {patterns})"
+def _chained(kind: str, criterion: Chained) -> Composable:
+    """The target is ours and is found by the identifier, or the reference itself states the identifier.
+
+    From the identifier to the resources, not the other way: both halves go by the index on values.
+    """
+    patterns = _any([_like(pattern) for pattern in criterion.criterion.any_of])
+    return SQL(
+        "r.id in ("
+        "select link.id from resource_index i join resource_index link on link.kind = {kind}"
+        " and link.parameter = {parameter} and link.value = {prefix} || i.id and link.system is null"
+        " where i.kind = {target} and i.parameter = {found_by} and {patterns}"
+        " union all "
+        "select i.id from resource_index i where i.kind = {kind} and i.parameter = {stated} and {patterns})"
     ).format(
-        kind=Literal(criterion.target),
-        start=Literal(len(criterion.target) + 2),
+        kind=Literal(kind),
         parameter=Literal(criterion.parameter),
-        prefix=Literal(f"{criterion.target}/%"),
-        target=Literal(criterion.criterion.parameter),
-        patterns=_any([_like(pattern) for pattern in criterion.criterion.any_of]),
+        prefix=Literal(f"{criterion.target}/"),
+        target=Literal(criterion.target),
+        found_by=Literal(criterion.criterion.parameter),
+        stated=Literal(f"{criterion.parameter}:identifier"),
+        patterns=patterns,
     )
-    return SQL("({} or {})").format(target, _indexed(SQL("r.kind"), SQL("r.id"), by_reference))
 
 
 def _included(include: Include) -> Composable:
