@@ -209,7 +209,6 @@ def _upright(image: Image.Image, orientation: int, steps: list[str]) -> Image.Im
 def _written(
     image: Image.Image, facts: PictureFacts, limit_bytes: int, steps: list[str]
 ) -> tuple[bytes, MediaType, Size]:
-    image.info.clear()  # Pillow would write some of it
     if facts.media_type == "image/png":
         written = _png(image)
         if len(written) <= limit_bytes:

@@ -116,6 +116,16 @@ def test_comments_between_scans_and_pictures_behind_the_picture_go_too() -> None
     assert prepare(hidden).picture == prepare(PROGRESSIVE).picture
 
 
+def test_a_jpeg_whose_channels_are_rgb_and_not_ycc_keeps_its_colours() -> None:
+    file = BytesIO()
+    a_raster(marked=MARKED).save(file, "JPEG", quality=95, keep_rgb=True)
+
+    prepared = prepare(file.getvalue())
+
+    assert b"JFIF" not in file.getvalue()
+    assert difference(opened(prepared.picture), a_raster(marked=MARKED)) < 60
+
+
 def test_the_thumbnail_in_a_jfif_segment_goes_and_the_segment_stays() -> None:
     thumbnail = SECRET.ljust(27)
     old = PLAIN[PLAIN.index(b"\xff\xe0") :][:18]
