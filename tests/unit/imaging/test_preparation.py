@@ -119,11 +119,27 @@ def test_comments_between_scans_and_pictures_behind_the_picture_go_too() -> None
 def test_a_jpeg_whose_channels_are_rgb_and_not_ycc_keeps_its_colours() -> None:
     file = BytesIO()
     a_raster(marked=MARKED).save(file, "JPEG", quality=95, keep_rgb=True)
+    only_adobe_says_rgb = _with_adobe_segment(_with_numbered_channels(file.getvalue()))
 
-    prepared = prepare(file.getvalue())
+    prepared = prepare(only_adobe_says_rgb)
 
-    assert b"JFIF" not in file.getvalue()
     assert difference(opened(prepared.picture), a_raster(marked=MARKED)) < 60
+    assert SECRET not in prepared.picture
+
+
+def _with_numbered_channels(picture: bytes) -> bytes:
+    """The JPEG with channels 1, 2, 3 where R, G, B stood: decoders take those for luma and chroma."""
+    frame, scan = picture.index(b"\xff\xc0") + 10, picture.index(b"\xff\xda") + 5
+    changed = bytearray(picture)
+    for number in range(3):
+        changed[frame + 3 * number] = changed[scan + 2 * number] = number + 1
+    return bytes(changed)
+
+
+def _with_adobe_segment(picture: bytes) -> bytes:
+    content = b"Adobe" + struct.pack(">HHHB", 100, 0, 0, 0) + SECRET
+    bare = picture[:2] + picture[picture.index(b"\xff\xdb") :]
+    return bare[:2] + b"\xff\xee" + struct.pack(">H", len(content) + 2) + content + bare[2:]
 
 
 def test_the_thumbnail_in_a_jfif_segment_goes_and_the_segment_stays() -> None:
