@@ -242,6 +242,21 @@ async def test_include_brings_what_is_referred_to_once(store: StoredResources) -
     ) == ["m1", "o1", "o2", "p1"]
 
 
+async def test_a_resource_of_the_same_name_elsewhere_is_not_brought_along(store: StoredResources) -> None:
+    await store.put({"resourceType": "Patient", "id": "p1"})
+    await store.put(a_media("m1", subject={"reference": "http://ehr/fhir/Patient/p1"}))
+
+    page = await store.search("Media", [("_include", "Media:subject")])
+
+    assert page.included == ()
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", float("inf")])
+async def test_what_cannot_be_stored_is_refused_as_the_senders_to_change(store: StoredResources, text: object) -> None:
+    with pytest.raises(InvalidResource):
+        await store.put(a_media("m1", note=[{"text": text}]))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -315,7 +315,9 @@ async def test_what_cannot_be_done_is_refused_in_words(
     assert_is_fhir(response.json())
 
 
-@pytest.mark.parametrize("path", ["", "/", "/Patient", "/Patient/", "/Patient/p1", "/Patient/p1/", "/metadata/"])
+@pytest.mark.parametrize(
+    "path", ["", "/", "/Patient", "/Patient/", "/Patient/p1", "/Patient/p1/", "http://relay.test/livez/"]
+)
 async def test_nothing_is_ever_redirected(client: httpx.AsyncClient, path: str) -> None:
     for method in ("GET", "POST", "PUT"):
         response = await client.request(method, path, content=b"{}")

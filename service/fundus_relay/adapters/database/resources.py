@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, DataError
 from psycopg.types.json import Jsonb
 
+from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.values import Json, Page
 from fundus_relay.fhir.search import index_values, parse
 
@@ -83,10 +84,14 @@ class StoredResources:
         await self._connection.execute(
             "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"resource {kind}/{id}",)
         )
-        cursor = await self._connection.execute(
-            "select version, updated, content = %s from resource where kind = %s and id = %s and is_newest",
-            (Jsonb(content), kind, id),
-        )
+        try:
+            cursor = await self._connection.execute(
+                "select version, updated, content = %s from resource where kind = %s and id = %s and is_newest",
+                (Jsonb(content), kind, id),
+            )
+        except DataError as exc:
+            text = "a text holds U+0000 or half a surrogate pair, or a number is beyond all measure"
+            raise InvalidResource(Issue(kind, "value", text, "value-not-storable")) from exc
         return await cursor.fetchone()
 
     async def _insert(self, kind: str, id: str, version: int, content: Json) -> datetime:
