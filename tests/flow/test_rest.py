@@ -163,6 +163,22 @@ async def test_an_asynchronous_answer_leads_to_the_task(client: httpx.AsyncClien
     assert task.json()["resourceType"] == "Task"
 
 
+async def test_an_asynchronous_batch_still_says_what_was_refused(client: httpx.AsyncClient, picture: bytes) -> None:
+    await put(client, a_patient("p1", gender="female"))
+    await put(client, a_patient("p2", gender="female"))
+    one_of_two = {"method": "POST", "url": "Patient", "ifNoneExist": "gender=female"}
+    good = {"resource": a_media(picture), "request": {"method": "POST", "url": "Media"}}
+    bundle = {"resourceType": "Bundle", "type": "batch", "entry": [good]}
+    mixed = {**bundle, "entry": [good, {"resource": a_patient("p3"), "request": one_of_two}]}
+
+    taken = await post(client, bundle, "/", prefer="respond-async")
+    refused = await post(client, mixed, "/", prefer="respond-async")
+
+    assert taken.status_code == 202
+    assert refused.status_code == 200
+    assert refused.json()["entry"][1]["response"]["status"].startswith("412")
+
+
 async def test_put_creates_then_updates_and_guards_versions(client: httpx.AsyncClient) -> None:
     created = await put(client, a_patient())
     updated = await put(client, a_patient(gender="female"), **{"If-Match": 'W/"1"'})
@@ -300,6 +316,7 @@ async def test_format_in_the_url_counts_more_than_accept(
         ("PUT", "/Task/x", 405, "GET"),
         ("GET", "", 405, "POST"),
         ("DELETE", "/Media", 405, "GET, POST"),
+        ("OPTIONS", "/Patient", 405, "GET, POST"),
         ("GET", "/Banana", 404, None),
         ("POST", "/Banana", 404, None),
         ("GET", "/Media/x/y/z", 404, None),

@@ -86,7 +86,7 @@ def _route(app: FastAPI, path: str, endpoints: Mapping[str, Endpoint], *, is_jso
         return await chosen(request)
 
     for each in (path, f"{path}/"):
-        app.add_route(each, endpoint, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+        app.add_route(each, endpoint, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 
 
 def _refuse_method(request: Request, path: str, endpoints: Mapping[str, Endpoint]) -> None:

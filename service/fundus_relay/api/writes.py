@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from email.utils import format_datetime
 
@@ -67,9 +68,8 @@ class Writes:
         submitted = await self._received(request, "Bundle")
         taken = await accept(submitted, self.ledger, self.clock)
         wishes, base = prefer(request), base_url(request, self.public_url)
-        tasks = list(dict.fromkeys(each.task_id for each in taken if isinstance(each, Accepted) and each.task_id))
-        if wishes.is_async and tasks:
-            return _later(f"{base}/Task?_id={','.join(tasks)}" if len(tasks) > 1 else f"{base}/Task/{tasks[0]}")
+        if wishes.is_async and (where := _tasks_url(taken, base)):
+            return _later(where)
         entries = [
             _entry_answer(entry, each, wishes, base) for entry, each in zip(submitted.entries, taken, strict=True)
         ]
@@ -126,6 +126,16 @@ def _body(resource: Json, wishes: Prefer, base: str) -> Json | None:
 
 def _later(where: str) -> Response:
     return fhir_response(all_well("taken and durable; the Task tells the rest"), 202, {"Content-Location": where})
+
+
+def _tasks_url(taken: Sequence[Accepted | RelayError], base: str) -> str | None:
+    """Where the Tasks of a Bundle are; None without any, and when an entry was refused: that must be said now."""
+    if any(isinstance(each, RelayError) for each in taken):
+        return None
+    ids = list(dict.fromkeys(each.task_id for each in taken if isinstance(each, Accepted) and each.task_id))
+    if len(ids) > 1:
+        return f"{base}/Task?_id={','.join(ids)}"
+    return f"{base}/Task/{ids[0]}" if ids else None
 
 
 def _entry_answer(entry: Entry, taken: Accepted | RelayError, wishes: Prefer, base: str) -> Json:

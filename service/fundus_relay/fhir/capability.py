@@ -72,10 +72,11 @@ def _resource(kind: str) -> Json:
     can = INTERACTIONS[kind]
     described: Json = {"type": kind, "interaction": [{"code": code} for code in _ORDER if code in can]}
     if "search-type" in can:
-        described |= {"versioning": "versioned", "readHistory": True, "searchParam": _search_parameters(kind)}
+        described |= {"versioning": "versioned", "readHistory": True, "conditionalRead": "full-support"}
+        described |= {"searchParam": _search_parameters(kind)}
         described |= {"searchInclude": include} if (include := _includes(kind)) else {}
     if "create" in can:
-        described |= {"updateCreate": True, "conditionalCreate": True, "conditionalRead": "full-support"}
+        described |= {"updateCreate": True, "conditionalCreate": True}
     return described
 
 
