@@ -190,7 +190,7 @@ async def test_put_creates_then_updates_and_guards_versions(client: httpx.AsyncC
     assert updated.status_code == 200
     assert updated.headers["etag"] == 'W/"2"'
     assert_refused(late, 412, "version-conflict")
-    assert_refused(odd, 400, "request")
+    assert_refused(odd, 400, "request-malformed")
     assert same.headers["etag"] == 'W/"2"'
 
 
@@ -275,8 +275,8 @@ async def test_gzip_is_taken_off(client: httpx.AsyncClient, picture: bytes) -> N
         ({"Content-Type": "application/fhir+json; fhirVersion=5.0"}, b"{}", 415, "body-type"),
         ({"Content-Type": ""}, b"{}", 415, "body-type"),
         ({"Content-Encoding": "br"}, b"{}", 415, "body-type"),
-        ({"Content-Encoding": "gzip"}, b"not gzip", 400, "request"),
-        ({"Content-Encoding": "gzip"}, gzip.compress(b'{"a": 1}' * 1000)[:-12], 400, "request"),
+        ({"Content-Encoding": "gzip"}, b"not gzip", 400, "request-malformed"),
+        ({"Content-Encoding": "gzip"}, gzip.compress(b'{"a": 1}' * 1000)[:-12], 400, "request-malformed"),
         ({"Content-Encoding": "gzip"}, gzip.compress(b" " * 9_000_000), 413, "body-too-large"),
         ({}, b" " * 10_000_001, 413, "body-too-large"),
         ({"Accept": "application/fhir+xml"}, b"{}", 406, "json-only"),

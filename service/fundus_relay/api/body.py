@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 
-from .errors import BodyTooLarge, HttpRefusal, UnsupportedBody
+from .errors import BodyTooLarge, MalformedRequest, UnsupportedBody
 from .negotiation import is_json_body, media_type
 
 PIECE = 256 * 1024
@@ -40,7 +40,7 @@ async def form_body(request: Request, limit: int) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as exc:
-        raise HttpRefusal("the form is not UTF-8") from exc
+        raise MalformedRequest("the form is not UTF-8") from exc
 
 
 def _plain(request: Request, limit: int) -> AsyncIterator[bytes]:
@@ -81,11 +81,11 @@ async def _inflated(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             try:
                 piece = member.decompress(left, PIECE)
             except zlib.error as exc:
-                raise HttpRefusal("the body is not gzip", element="http.Content-Encoding") from exc
+                raise MalformedRequest("the body is not gzip", element="http.Content-Encoding") from exc
             left = member.unused_data if member.eof else member.unconsumed_tail
             inflated += len(piece)
             if inflated > FREE and inflated > RATIO * received:
                 raise BodyTooLarge("the body inflates beyond reason", element="http.Content-Encoding")
             yield piece
     if is_begun and not member.eof:
-        raise HttpRefusal("the gzip body ends too early", element="http.Content-Encoding")
+        raise MalformedRequest("the gzip body ends too early", element="http.Content-Encoding")

@@ -31,12 +31,18 @@ class HttpRefusal(Rejected):
 
     status = 400
     kind = "invalid"
-    code = "request"
+    code = "http-refusal"
 
     def __init__(self, text: str, *, element: str = "", headers: dict[str, str] | None = None) -> None:
         super().__init__(text)
         self.element = element
         self.headers = headers or {}
+
+
+class MalformedRequest(HttpRefusal):
+    """A header or the body's encoding does not parse."""
+
+    code = "request-malformed"
 
 
 class NotFound(HttpRefusal):

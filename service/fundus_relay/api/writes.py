@@ -28,7 +28,7 @@ from fundus_relay.pipeline.receive import Limits, receive
 
 from .addresses import base_url, id_of, kind_of
 from .body import json_body
-from .errors import HttpRefusal, refusal
+from .errors import MalformedRequest, refusal
 from .negotiation import Prefer, fhir_response, prefer, version_named
 
 
@@ -107,7 +107,7 @@ def _expected_version(request: Request) -> int | None:
     stated = request.headers.get("if-match")
     version = version_named(stated)
     if stated is not None and version is None:
-        raise HttpRefusal('write a version, as in If-Match: W/"3"', element="http.If-Match")
+        raise MalformedRequest('write a version, as in If-Match: W/"3"', element="http.If-Match")
     return version
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from fundus_relay.api.body import json_body
-from fundus_relay.api.errors import BodyTooLarge, HttpRefusal, UnsupportedBody
+from fundus_relay.api.errors import BodyTooLarge, MalformedRequest, UnsupportedBody
 
 
 def a_request(chunks: list[bytes], **headers: str) -> Request:
@@ -68,7 +68,7 @@ async def test_a_bomb_goes_off_in_the_first_megabytes() -> None:
 
 @pytest.mark.parametrize("spoilt", [b"plain", gzip.compress(b"x" * 5000)[:-9], gzip.compress(b"x") + b"more"])
 async def test_spoilt_gzip_is_refused(spoilt: bytes) -> None:
-    with pytest.raises(HttpRefusal):
+    with pytest.raises(MalformedRequest):
         await whole(json_body(a_request([spoilt], content_encoding="gzip"), 100_000))
 
 
