@@ -21,7 +21,8 @@ from fundus_relay.adapters.database.migrate import migrate
 from fundus_relay.adapters.database.pool import Pool, connected, open_pool
 from fundus_relay.pipeline.ports import Job
 from fundus_relay.worker.engine import Engine
-from fundus_relay.worker.runner import Handler, Pace, run_worker
+from fundus_relay.worker.lane import Pace
+from fundus_relay.worker.runner import Handler, run_worker
 from fundus_relay.worker.schema import engine_schema
 
 LONE_WORKER = Path(__file__).with_name("lone_worker.py")

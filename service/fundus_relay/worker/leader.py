@@ -10,8 +10,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
+from procrastinate.exceptions import ConnectorException
+
 from fundus_relay.adapters.database.pool import OUT_OF_REACH, Connection, Pool, connected
-from fundus_relay.domain.errors import StoreUnavailable
+from fundus_relay.domain.errors import StoreUnavailable, Unavailable
 
 LEADERSHIP = 0x46756E6475734C64
 """Key of the advisory lock."""
@@ -65,7 +67,7 @@ async def _is_leader(connection: Connection) -> bool:
 
 async def _stay_alive(connection: Connection) -> None:
     try:
-        while True:
+        while not is_told_to_end():
             await asyncio.sleep(BEAT)
             await connection.execute("select 1")
     except OUT_OF_REACH as exc:
@@ -73,10 +75,29 @@ async def _stay_alive(connection: Connection) -> None:
 
 
 async def repeat(round: Round, seconds: float) -> None:
-    """Do the round for ever; a bug in it is told and does not end the other rounds."""
-    while True:
+    """Do the round till told to end; a bug in it is told and does not end the other rounds."""
+    while not is_told_to_end():
         try:
             await round()
+        except (Unavailable, ConnectorException) as exc:
+            log.warning("round-put-off", extra={"task": getattr(round, "__name__", ""), "code": type(exc).__name__})
         except Exception as exc:
             log.exception("round-failed", extra={"task": getattr(round, "__name__", ""), "code": type(exc).__name__})
         await asyncio.sleep(seconds)
+
+
+def is_told_to_end() -> bool:
+    """Whether this task was cancelled, even if what it awaited swallowed that.
+
+    Source: CPython issue 86296, `asyncio.wait_for` before Python 3.12; psycopg_pool waits by it.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def end(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks until they have ended."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=1)

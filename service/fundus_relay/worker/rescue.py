@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from procrastinate.exceptions import UniqueViolation
 from procrastinate.jobs import Job as QueuedJob
 from procrastinate.jobs import Status
 from procrastinate.manager import JobManager
+
+from fundus_relay.adapters.database.pool import Pool, connected
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +21,6 @@ class AtWork:
 
     def __init__(self) -> None:
         self.jobs: set[int] = set()
-        self.workers: set[int] = set()
         self.suspects: set[int] = set()
 
     @contextmanager
@@ -27,8 +28,6 @@ class AtWork:
         """The job is being run."""
         assert job.id is not None  # noqa: S101 - a job that runs was stored
         self.jobs.add(job.id)
-        if job.worker_id is not None:
-            self.workers.add(job.worker_id)
         try:
             yield
         finally:
@@ -42,14 +41,25 @@ async def hand_back_stalled(manager: JobManager, at_work: AtWork, dead_after: fl
             await _hand_back(manager, job)
 
 
-async def hand_back_strays(manager: JobManager, at_work: AtWork) -> None:
+async def dead_workers(pool: Pool, workers: Sequence[int], dead_after: float) -> set[int]:
+    """Those of the workers that the engine does not know any more, or whose last heartbeat is too old."""
+    async with connected(pool) as connection:
+        found = await connection.execute(
+            "select id from engine.procrastinate_workers"
+            " where id = any(%s) and last_heartbeat > now() - make_interval(secs => %s)",
+            [list(workers), dead_after],
+        )
+        return set(workers) - {row[0] for row in await found.fetchall()}
+
+
+async def hand_back_strays(manager: JobManager, at_work: AtWork, workers: Sequence[int]) -> None:
     """Hand back the jobs of this process's live workers that it does not run: their end could not be recorded.
 
     A job is a stray when it is one in two rounds, since between its fetching and its start it looks like one.
     """
     strays = {
         job.id: job
-        for worker in sorted(at_work.workers)
+        for worker in workers
         for job in await manager.list_jobs_async(status=Status.DOING.value, worker_id=worker)
         if job.id is not None and job.id not in at_work.jobs
     }

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 
 from procrastinate import App, JobContext, PsycopgConnector
 
@@ -20,36 +19,13 @@ from fundus_relay.domain.errors import RelayError
 from fundus_relay.pipeline.ports import Clock, Job
 
 from .engine import QUEUE_OF, Patience
-from .leader import lead, repeat
-from .rescue import AtWork, hand_back_stalled, hand_back_strays
+from .lane import Lane, Pace
+from .leader import end, lead, repeat
+from .rescue import AtWork, dead_workers, hand_back_stalled, hand_back_strays
 
 Handler = Callable[[str], Awaitable[object]]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Seconds between things, and how many at once.
-
-    Attributes:
-        images, reports: jobs at once in the lane.
-        poll, reconcile, rescue: between two rounds.
-        heartbeat: between two beats of a lane.
-        grace: that jobs have to finish when their lane stops; then they are cancelled and handed back.
-        dead_after: without a heartbeat; must exceed `grace` and the time that a lane needs to notice.
-        look: between two looks for jobs without a notification, should one be missed.
-    """
-
-    images: int = 8
-    reports: int = 8
-    poll: float = 1
-    reconcile: float = 2
-    rescue: float = 4
-    heartbeat: float = 2
-    grace: float = 10
-    dead_after: float = 18
-    look: float = 0.5
 
 
 async def run_worker(  # noqa: PLR0917 - all but the last are the worker's world
@@ -60,7 +36,7 @@ async def run_worker(  # noqa: PLR0917 - all but the last are the worker's world
     poll: Callable[[], Awaitable[object]],
     stop: asyncio.Event,
     *,
-    pace: Pace = Pace(),
+    pace: Pace = Pace(),  # noqa: B008 - frozen
 ) -> None:
     """Work until `stop` is set; then take nothing new, let jobs finish for `pace.grace`, and hand back the rest.
 
@@ -82,24 +58,25 @@ async def run_worker(  # noqa: PLR0917 - all but the last are the worker's world
     async def rescue() -> None:
         await hand_back_stalled(app.job_manager, at_work, pace.dead_after)
 
-    async def strays() -> None:
-        await hand_back_strays(app.job_manager, at_work)
+    async def look_after_lanes() -> None:
+        workers = {lane.worker_id: lane for lane in lanes if lane.worker_id is not None}
+        for dead in await dead_workers(pool, list(workers), pace.dead_after):
+            await workers[dead].restart()
+        await hand_back_strays(app.job_manager, at_work, list(workers))
 
-    lanes = {"analysis": pace.images, "report": pace.reports}
-    tasks = [
-        *(asyncio.create_task(_keep_lane(app, queue, size, stop, pace)) for queue, size in lanes.items()),
+    lanes = [Lane(app, "analysis", pace.images, pace), Lane(app, "report", pace.reports, pace)]
+    kept = [asyncio.create_task(lane.keep(stop)) for lane in lanes]
+    rounds = [
         asyncio.create_task(lead(pool, {poll: pace.poll, reconcile: pace.reconcile, rescue: pace.rescue})),
-        asyncio.create_task(repeat(strays, pace.rescue)),
+        asyncio.create_task(repeat(look_after_lanes, pace.rescue)),
     ]
-    told = asyncio.create_task(stop.wait())
-    try:
-        ended, _ = await asyncio.wait([told, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    try:  # none of them ends by itself before `stop`: a bug is better seen as a dead process than not at all
+        ended, _ = await asyncio.wait([*kept, *rounds], return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
-            task.result()  # none ends by itself: a bug is better seen as a dead process than not at all
+            task.result()
+        await asyncio.wait(kept)
     finally:
-        for task in (told, *tasks):
-            task.cancel()
-        await asyncio.gather(told, *tasks, return_exceptions=True)
+        await end(*kept, *rounds)
 
 
 def _app(handlers: Mapping[Job, Handler], ledger: PostgresLedger, at_work: AtWork) -> App:
@@ -124,7 +101,7 @@ def _app(handlers: Mapping[Job, Handler], ledger: PostgresLedger, at_work: AtWor
     for kind, handler in handlers.items():
         register(kind, handler)
 
-    @app.periodic(cron="0 * * * *")  # also keeps the engine watching over its heartbeats, see `_keep_lane`
+    @app.periodic(cron="0 * * * *")  # also keeps the engine watching over its heartbeats, see `Lane`
     @app.task(name="sweep", queue="report", lock="sweep", queueing_lock="sweep")
     async def sweep(timestamp: int) -> None:
         await app.job_manager.delete_old_jobs(
@@ -136,27 +113,3 @@ def _app(handlers: Mapping[Job, Handler], ledger: PostgresLedger, at_work: AtWor
 
 class JobFailed(Exception):
     """A handler raised what it should not; its text may hold anything, so only its code goes on."""
-
-
-async def _keep_lane(app: App, queue: str, size: int, stop: asyncio.Event, pace: Pace) -> None:
-    """Run a lane, again and again while the database is away.
-
-    The engine stops a worker when one of its side tasks (heartbeat, listener) fails, but watches only until the first
-    of them ends; a periodic task on the app keeps them all running.
-    """
-    while not stop.is_set():
-        try:
-            await app.run_worker_async(
-                queues=[queue],
-                name=queue,
-                concurrency=size,
-                fetch_job_polling_interval=pace.look,
-                shutdown_graceful_timeout=pace.grace,
-                delete_jobs="successful",
-                install_signal_handlers=False,
-                update_heartbeat_interval=pace.heartbeat,
-                stalled_worker_timeout=pace.dead_after,
-            )
-        except Exception as exc:
-            log.warning("lane-stopped", extra={"task": queue, "code": type(exc).__name__})
-        await asyncio.sleep(1)
