@@ -44,6 +44,16 @@ async def ids(store: StoredResources, kind: str, query: str) -> set[str]:
     return {match["id"] for match in page.matches}
 
 
+async def a_moment_later(connection: psycopg.AsyncConnection) -> None:
+    """Until the database's clock is in a later millisecond than the newest version: two at most."""
+    is_later = False
+    while not is_later:
+        cursor = await connection.execute(
+            "select date_trunc('milliseconds', clock_timestamp()) > max(updated) from resource"
+        )
+        is_later = (await cursor.fetchone() or (False,))[0]
+
+
 async def test_what_was_put_is_read_with_its_version_and_time(store: StoredResources) -> None:
     stored, is_new = await store.put(a_media("m1"))
 
@@ -128,7 +138,9 @@ async def test_eight_writers_at_once_make_eight_versions(database_url: str) -> N
         ("_lastUpdated=gt2020-05-01T10:00:00+02:00&status=completed", {"a", "b"}),
     ],
 )
-async def test_each_parameter_finds_what_it_names(store: StoredResources, query: str, found: set[str]) -> None:
+async def test_each_parameter_finds_what_it_names(
+    connection: psycopg.AsyncConnection, store: StoredResources, query: str, found: set[str]
+) -> None:
     await store.put(
         {"resourceType": "Patient", "id": "p1", "identifier": [{"system": "urn:mrn", "value": "7"}]},
     )
@@ -160,11 +172,16 @@ async def test_each_parameter_finds_what_it_names(store: StoredResources, query:
         )
     )
 
+    await a_moment_later(connection)
+
     assert await ids(store, "Media", query) == found
 
 
-async def test_time_as_shown_divides_before_from_after(store: StoredResources) -> None:
+async def test_time_as_shown_divides_before_from_after(
+    connection: psycopg.AsyncConnection, store: StoredResources
+) -> None:
     first, _ = await store.put(a_media("a"))
+    await a_moment_later(connection)
     shown = first["meta"]["lastUpdated"]
 
     assert await ids(store, "Media", f"_lastUpdated={shown}") == {"a"}
@@ -175,9 +192,12 @@ async def test_time_as_shown_divides_before_from_after(store: StoredResources) -
 
 
 @pytest.mark.parametrize("sort", ["_lastUpdated", "-_lastUpdated"])
-async def test_pages_show_each_once_though_others_arrive_and_change(store: StoredResources, sort: str) -> None:
+async def test_pages_show_each_once_though_others_arrive_and_change(
+    connection: psycopg.AsyncConnection, store: StoredResources, sort: str
+) -> None:
     for number in range(10):
         await store.put(a_media(f"m{number}"))
+    await a_moment_later(connection)
     seen: list[str] = []
     offset: int | None = 0
     pages = 0
@@ -189,6 +209,25 @@ async def test_pages_show_each_once_though_others_arrive_and_change(store: Store
         pages += 1
 
     assert sorted(seen) == sorted(f"m{number}" for number in range(10))
+
+
+@pytest.mark.parametrize("query", ["_lastUpdated=ge2020", "_sort=_lastUpdated"])
+async def test_who_follows_the_time_is_shown_nothing_while_something_older_is_still_being_written(
+    database_url: str, connection: psycopg.AsyncConnection, store: StoredResources, query: str
+) -> None:
+    await store.put(a_media("before"))
+    await a_moment_later(connection)
+    async with await psycopg.AsyncConnection.connect(database_url, options="-c search_path=relay,public") as slow:
+        older, _ = await StoredResources(slow).put(a_media("slow"))
+        newer, _ = await store.put(a_media("quick"))
+        meanwhile = await ids(store, "Media", query)
+        by_name = await ids(store, "Media", "_id=quick")
+    await a_moment_later(connection)
+
+    assert older["meta"]["lastUpdated"] <= newer["meta"]["lastUpdated"]
+    assert meanwhile == {"before"}
+    assert by_name == {"quick"}
+    assert await ids(store, "Media", query) == {"before", "slow", "quick"}
 
 
 async def test_newest_come_first_and_the_total_counts_every_page(store: StoredResources) -> None:

@@ -99,6 +99,11 @@ class Query:
     includes: tuple[Include, ...]
     is_oldest_first: bool
 
+    @property
+    def follows_time(self) -> bool:
+        """Whether its asker means to go on from here later, where this answer ends."""
+        return self.is_oldest_first or any(isinstance(criterion, UpdatedWithin) for criterion in self.criteria)
+
 
 _LITERAL = re.compile(r"(?:(?P<base>https?://.+)/)?(?P<local>[A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/[^/]+)?")
 _UNESCAPED = re.compile(r"\\(.)", re.DOTALL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import assert_never
 
 from psycopg.sql import SQL, Composable, Composed, Literal
@@ -48,16 +49,19 @@ _STATEMENT = SQL(
 )
 
 
-def page_statement(kind: str, query: Query, *, count: int, after: int) -> Composed:
+def page_statement(kind: str, query: Query, *, count: int, after: int, before: datetime | None) -> Composed:
     """The statement for a page of `count` matches that begins after position `after` (0: at the beginning).
 
-    Its rows are total, position, content, version, updated; one match more than the page when there is a next page;
-    position is null for what was included, and all but total when nothing matches.
+    With `before`, only versions written before that time. Its rows are total, position, content, version, updated; one
+    match more than the page when there is a next page; position is null for what was included, and all but total when
+    nothing matches.
     """
     beyond: Composable = SQL("true")
     if after:
         beyond = SQL("position > {}" if query.is_oldest_first else "position < {}").format(Literal(after))
     criteria = [_condition(kind, criterion) for criterion in query.criteria]
+    if before is not None:
+        criteria.append(_within(Interval(None, before)))
     return _STATEMENT.format(
         kind=Literal(kind),
         criteria=SQL(" and ").join([SQL("true"), *criteria]),

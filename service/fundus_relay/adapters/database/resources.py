@@ -3,6 +3,11 @@
 How this works: each version written gets the next `position`. A page is ordered by position and the next one begins
 after the position where it ended, so resources that arrive or change in between push nothing off a page: what did not
 change is seen exactly once, and what changed comes last when the oldest are asked for first.
+
+Who follows the store by time (`_lastUpdated=gt` the last one seen, or the oldest first) must not be shown a resource
+while one with an earlier time is still uncommitted: it would be passed over for good. Every writer holds `WRITING`, so
+such a search knows since when the oldest open write may date, and shows only what is older: late by milliseconds, and
+nothing is lost.
 """
 
 from __future__ import annotations
@@ -20,6 +25,16 @@ from fundus_relay.domain.values import Json, Page
 from fundus_relay.fhir.search import index_values, parse
 
 from .resource_query import page_statement
+
+WRITING = (0x46756E64, 1)
+"""Advisory lock, shared, of every transaction that writes resources."""
+
+_HORIZON = """
+    select date_trunc('milliseconds', least(clock_timestamp(), min(activity.xact_start)))
+    from pg_locks as held join pg_stat_activity as activity using (pid)
+    where held.locktype = 'advisory' and (held.classid, held.objid, held.objsubid) = (%s, %s, 2)
+      and held.database = (select oid from pg_database where datname = current_database())
+"""
 
 _GIVEN_BY_STORE = ("versionId", "lastUpdated")
 
@@ -61,7 +76,8 @@ class StoredResources:
     ) -> Page:
         """As the port says; `offset` is 0 or the `next_offset` of a page."""
         query = parse(kind, parameters)
-        cursor = await self._connection.execute(page_statement(kind, query, count=count, after=offset))
+        horizon = await self._horizon() if query.follows_time else None
+        cursor = await self._connection.execute(page_statement(kind, query, count=count, after=offset, before=horizon))
         matches, included, positions, total = [], [], [], 0
         async for total, position, content, version, updated in cursor:  # noqa: B007 - the last row's total is every row's
             if content is None:
@@ -79,10 +95,22 @@ class StoredResources:
             next_offset=positions[count - 1] if is_more and count else None,
         )
 
+    async def _horizon(self) -> datetime:
+        """Nothing that is uncommitted now, or begins to be written from now on, is older than this.
+
+        A statement of its own: it must be over before the search begins to look.
+        """
+        cursor = await self._connection.execute(_HORIZON, WRITING)
+        row = await cursor.fetchone()
+        assert row is not None  # noqa: S101 - an aggregate has one row
+        horizon: datetime = row[0]
+        return horizon
+
     async def _newest_locked(self, kind: str, id: str, content: Json) -> tuple[int, datetime, bool] | None:
         """Version, time and whether the content is the same; nobody else writes this resource till the commit."""
         await self._connection.execute(
-            "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"resource {kind}/{id}",)
+            "select pg_advisory_xact_lock_shared(%s, %s), pg_advisory_xact_lock(hashtextextended(%s, 0))",
+            (*WRITING, f"resource {kind}/{id}"),
         )
         try:
             cursor = await self._connection.execute(
