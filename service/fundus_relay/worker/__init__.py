@@ -1,0 +1,1 @@
+"""Durable work: the engine, its lanes and rounds. The only package that imports the engine."""
