@@ -10,6 +10,7 @@ import base64
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,29 @@ def naive(folder: Path) -> FastAPI:
     return app
 
 
+def queued() -> FastAPI:
+    """An analyser that is never done: what is measured against it is what asking costs."""
+    app = FastAPI()
+    asked = 0
+
+    @app.post("/v1/getToken")
+    async def token() -> dict[str, Any]:
+        return {"status": 200, "token": "t" * 60, "remaining": 1000, "validUpto": int((time.time() + 7200) * 1000)}
+
+    @app.post("/v1/getStatus")
+    async def status() -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        return {"status": 200, "jobId": "job", "statusJob": "QUEUED"}
+
+    @app.get("/asked")
+    async def count() -> int:
+        return asked
+
+    return app
+
+
 if __name__ == "__main__":
     kind, port, folder = sys.argv[1:]
-    app: Any = floor(Path(folder)) if kind == "floor" else naive(Path(folder))
+    app: Any = {"floor": lambda: floor(Path(folder)), "naive": lambda: naive(Path(folder)), "queued": queued}[kind]()
     uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning", http="httptools", lifespan="off")
