@@ -1,4 +1,4 @@
-"""Bodies for the load: Media with a JPEG of 3.7 MB, each of another patient and with other bytes."""
+"""Bodies for the load: Media with a JPEG of 3.7 MB, each with another identifier and other bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 COUNTER = b"counter-000000000000"
-PATIENT = "bench-000000000000"
+NAME = "bench-000000000000"
 
 
 @cache
@@ -41,7 +41,7 @@ class Bodies:
     """One body, cut where it changes from request to request.
 
     Attributes:
-        before, between, after: constant parts; the patient's number stands after the first, the picture's after the
+        before, between, after: constant parts; the identifier's number stands after the first, the picture's after the
             second.
     """
 
@@ -73,7 +73,8 @@ def bodies() -> Bodies:
         {
             "resourceType": "Media",
             "status": "completed",
-            "subject": {"reference": f"Patient/{PATIENT}"},
+            "identifier": [{"system": "urn:fundus-relay:bench", "value": NAME}],
+            "subject": {"reference": "Patient/demo-patient"},
             "createdDateTime": "2026-11-23T09:30:00+00:00",
             "bodySite": {"coding": [{"system": "http://snomed.info/sct", "code": "362503005"}]},
             "content": {"contentType": "image/jpeg", "data": mark},
