@@ -47,7 +47,7 @@ class Http(_Part):
 
 class Database(_Part):
     url: SecretStr | None = Field(None, description="PostgreSQL; without it an embedded server is started")
-    pool_size: int = Field(10, description="connections at most")
+    pool_size: int = Field(10, ge=4, description="connections at most")
 
 
 class BlobStore(_Part):

@@ -528,3 +528,16 @@ async def test_no_query_reads_the_whole_history(pool: Pool, query: str) -> None:
         plan = await (await connection.execute(f"explain {query}".encode())).fetchall()
 
     assert not any("Seq Scan" in row[0] for row in plan), plan
+
+
+async def test_all_that_waits_for_a_person_is_listed_longest_first(ledger: PostgresLedger) -> None:
+    first = await add_image(ledger, state=ImageState.PARKED, reason="analyser-silent", since=NOW)
+    later = await add_image(ledger, state=ImageState.PARKED, reason="upload-ambiguous", since=NOW + timedelta(hours=1))
+    await add_image(ledger)
+
+    parked = await ledger.parked()
+
+    assert [(row.subject, row.id, row.reason) for row in parked] == [
+        ("image", first.id, "analyser-silent"),
+        ("image", later.id, "upload-ambiguous"),
+    ]

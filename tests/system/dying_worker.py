@@ -20,7 +20,7 @@ from fundus_relay.adapters.health_record.transaction import FhirTransactionRecor
 
 from fundus_relay.assembly import Service, opened, run
 from fundus_relay.settings import Settings
-from fundus_relay.worker.runner import Pace
+from fundus_relay.worker.lane import Pace
 
 POINTS = ("prepare", "upload", "poll", "result", "report", "write", "publish")
 QUICK = Pace(poll=0.2, reconcile=0.3, rescue=0.3, heartbeat=0.2, grace=0.3, dead_after=1.5)

@@ -269,7 +269,11 @@ class Transaction(Protocol):
         ...
 
     async def enqueue(self, job: Job, id: str, *, at: datetime | None = None) -> None:
-        """Run the job after this transaction committed, not before `at`."""
+        """Run the job after this transaction committed.
+
+        A job for later is not queued at all: the row's `due_at`, set in this transaction too, is the wait, and
+        reconcile brings the job when it has passed.
+        """
         ...
 
 

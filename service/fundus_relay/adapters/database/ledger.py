@@ -10,7 +10,7 @@ from typing import Any
 from psycopg.rows import DictRow, dict_row
 
 from fundus_relay.domain.values import Waiting
-from fundus_relay.pipeline.ports import Census, Clock, Job
+from fundus_relay.pipeline.ports import Census, Clock, Job, Parked
 
 from .pool import Pool, connected
 from .transaction import Enqueue, PostgresTransaction
@@ -97,6 +97,13 @@ class PostgresLedger:
             credits_at=account["remaining_at"],
             possibly_double_spent=account["possibly_double_spent"],
         )
+
+    async def parked(self) -> Sequence[Parked]:
+        rows = await self._run(
+            "select 'image' as subject, id, reason, since from image where state = 'parked'"
+            " union all select 'delivery', id, reason, since from delivery where state = 'parked' order by since"
+        )
+        return [Parked(row["subject"], str(row["id"]), row["reason"] or "", row["since"]) for row in rows]
 
     @asynccontextmanager
     async def looking_at(self, study_id: str) -> AsyncIterator[None]:

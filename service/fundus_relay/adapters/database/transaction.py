@@ -105,6 +105,8 @@ class PostgresTransaction:
             " where image.id = seen.id and state = 'analysing' and job_status is null returning image.id",
             [list(ended), list(ended.values())],
         )
+        for row in rows:
+            await self._journal("image", str(row["id"]), ImageState.ANALYSING, ImageState.ANALYSING, "analyser-ended")
         return [str(row["id"]) for row in rows]
 
     async def add_submission(self, submission: Submission) -> None:
