@@ -1,0 +1,228 @@
+"""Pictures under their SHA-256: in a directory, or in an object store.
+
+How this works: a draft is a temporary file that is hashed while it is written. Keeping it makes the bytes durable under
+their digest: in a directory by fsync, rename, fsync; in an object store by one put. Equal bytes kept twice replace each
+other, which changes nothing and mends a damaged copy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import ObjectStore, from_url
+
+from fundus_relay.domain.errors import StoreUnavailable
+
+PIECE = 256 * 1024
+"""Bytes that are read in one go."""
+
+ABANDONED_AFTER_S = 3600
+"""A draft this old belongs to a process that died."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+_FAN = [f"{number:02x}" for number in range(256)]
+
+
+class FileDraft:
+    """A draft in a file of its own, readable by nobody else."""
+
+    def __init__(self, folder: Path, settle: Callable[[Path, str], Awaitable[None]]) -> None:
+        """Begin a file in `folder`; `settle` is given it and its digest when it is kept, and takes it away."""
+        with _disk():
+            self._file, name = tempfile.mkstemp(dir=folder)
+        self._path = Path(name)
+        self._settle = settle
+        self._digest = hashlib.sha256()
+        self._byte_count = 0
+        self._is_open = True
+
+    def write(self, chunk: bytes) -> None:
+        self._digest.update(chunk)
+        self._byte_count += len(chunk)
+        with _disk(), memoryview(chunk) as rest:
+            at = 0
+            while at < len(rest):
+                at += os.write(self._file, rest[at:])
+
+    @property
+    def byte_count(self) -> int:
+        return self._byte_count
+
+    @asynccontextmanager
+    async def view(self) -> AsyncIterator[memoryview]:
+        if not self._byte_count:
+            yield memoryview(b"")
+            return
+        with _disk():
+            mapped = mmap(self._file, 0, access=ACCESS_READ)
+        with mapped, memoryview(mapped) as data:
+            yield data
+
+    async def keep(self) -> str:
+        digest = self._digest.hexdigest()
+        await asyncio.to_thread(self._flush)
+        await self._settle(self._path, digest)
+        return digest
+
+    async def drop(self) -> None:
+        self._close()
+        with _disk():
+            self._path.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        with _disk():
+            os.fsync(self._file)
+        self._close()
+
+    def _close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            os.close(self._file)
+
+
+class DirectoryBlobs:
+    """`Blobs` in a directory of a file system that honours fsync; several processes may share it."""
+
+    def __init__(self, path: Path) -> None:
+        """Use this directory; it is made if absent, and drafts of processes that died are swept out.
+
+        Raises:
+            StoreUnavailable: it cannot be made or written.
+        """
+        self._path = path
+        self._drafts = path / "drafts"
+        with _disk():
+            for folder in (self._drafts, *(path / name for name in _FAN)):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sync_directory(path)
+            _sweep(self._drafts)
+
+    def draft(self) -> FileDraft:
+        return FileDraft(self._drafts, self._take_in)
+
+    async def put(self, data: bytes) -> str:
+        return await _put(self.draft(), data)
+
+    async def get(self, sha256: str) -> bytes:
+        with _lookup(sha256):
+            return await asyncio.to_thread(self._place(sha256).read_bytes)
+
+    async def stream(self, sha256: str) -> AsyncIterator[bytes]:
+        with _lookup(sha256), await asyncio.to_thread(self._place(sha256).open, "rb") as file:
+            while piece := await asyncio.to_thread(file.read, PIECE):
+                yield piece
+
+    async def _take_in(self, draft: Path, digest: str) -> None:
+        await asyncio.to_thread(self._rename, draft, self._place(digest))
+
+    @staticmethod
+    def _rename(draft: Path, place: Path) -> None:
+        with _disk():
+            draft.replace(place)
+            _sync_directory(place.parent)
+
+    def _place(self, digest: str) -> Path:
+        if not _DIGEST.match(digest):
+            raise KeyError(digest)
+        return self._path / digest[:2] / digest
+
+
+class ObjectBlobs:
+    """`Blobs` in S3, Google Cloud Storage or Azure; drafts lie in the temporary directory until they are kept."""
+
+    def __init__(self, url: str, store: ObjectStore | None = None) -> None:
+        """Use the bucket and prefix of this URL; credentials come from where the cloud's own tools find theirs.
+
+        Args:
+            store: to use instead of what the URL names.
+        """
+        self._store = store if store is not None else from_url(url)
+
+    def draft(self) -> FileDraft:
+        return FileDraft(Path(tempfile.gettempdir()), self._upload)
+
+    async def put(self, data: bytes) -> str:
+        return await _put(self.draft(), data)
+
+    async def get(self, sha256: str) -> bytes:
+        with _lookup(sha256):
+            answer = await obstore.get_async(self._store, _key(sha256))
+            return bytes(await answer.bytes_async())
+
+    async def stream(self, sha256: str) -> AsyncIterator[bytes]:
+        with _lookup(sha256):
+            answer = await obstore.get_async(self._store, _key(sha256))
+            async for piece in answer.stream(min_chunk_size=PIECE):
+                yield bytes(piece)
+
+    async def _upload(self, draft: Path, digest: str) -> None:
+        with _bucket():
+            await obstore.put_async(self._store, _key(digest), draft)
+
+
+async def _put(draft: FileDraft, data: bytes) -> str:
+    try:
+        await asyncio.to_thread(draft.write, data)
+        return await draft.keep()
+    finally:
+        await draft.drop()
+
+
+def _key(digest: str) -> str:
+    if not _DIGEST.match(digest):
+        raise KeyError(digest)
+    return f"{digest[:2]}/{digest}"
+
+
+def _sync_directory(path: Path) -> None:
+    """Make names in a directory durable."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _sweep(drafts: Path) -> None:
+    for draft in drafts.iterdir():
+        with suppress(FileNotFoundError):
+            if time.time() - draft.stat().st_mtime > ABANDONED_AFTER_S:
+                draft.unlink()
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """Whatever a file system refuses may succeed once an operator made room or mended it."""
+    try:
+        yield
+    except OSError as exc:
+        raise StoreUnavailable(f"the blob store's file system: {os.strerror(exc.errno or 0)}") from exc
+
+
+@contextmanager
+def _bucket() -> Iterator[None]:
+    try:
+        yield
+    except (BaseError, OSError) as exc:
+        raise StoreUnavailable(f"the object store: {type(exc).__name__}") from exc
+
+
+@contextmanager
+def _lookup(digest: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotFoundError) as exc:
+        raise KeyError(digest) from exc
+    except (BaseError, OSError) as exc:
+        raise StoreUnavailable(f"the blob store: {type(exc).__name__}") from exc

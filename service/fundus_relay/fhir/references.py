@@ -1,0 +1,154 @@
+"""References between the resources of one request, and whose they are.
+
+Source: FHIR R4 4.0.1, references ("Literal References"), bundle ("Resolving references in Bundles"), http
+("Conditional References").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fundus_relay.domain.errors import Issue
+from fundus_relay.domain.values import Entry, Json
+
+from .intake_structure import Pointer, model_of
+
+_LITERAL = re.compile(
+    r"(?:https?://\S+/)?(?P<kind>[A-Z][A-Za-z]+)(?:/(?P<id>[A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?|\?\S+)"
+)
+_ANY = "Resource"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The entries of one request by what references may call them."""
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry]) -> Names:
+        """Every entry by its fullUrl and by `Type/id`."""
+        return cls({name: entry for entry in entries for name in _names(entry)})
+
+    def target(self, reference: Json) -> Entry | None:
+        """The entry that a reference means, if it came along."""
+        literal = reference.get("reference", "")
+        if literal in self.entries:
+            return self.entries[literal]
+        if literal == "" and "identifier" in reference:
+            return self._identified(reference)
+        return self.entries.get(_tail(literal))
+
+    def _identified(self, reference: Json) -> Entry | None:
+        wanted = _token(reference["identifier"])
+        for entry in self.entries.values():
+            tokens = [_token(each) for each in entry.resource.get("identifier", []) if isinstance(each, dict)]
+            if wanted[1] and wanted in tokens and reference.get("type", "Patient") == entry.resource["resourceType"]:
+                return entry
+        return None
+
+    def identity(self, reference: Json) -> str:
+        """The same text for references that are known to mean the same thing."""
+        if (entry := self.target(reference)) is not None:
+            return entry.element
+        literal = reference.get("reference", "")
+        return _tail(literal) if literal else "|".join(_token(reference.get("identifier", {})))
+
+
+def check_pointers(pointers: Sequence[Pointer], resource: Json, names: Names) -> Iterator[Issue]:
+    """What is wrong with the references of one resource."""
+    contained = {f"#{each.get('id', '')}": each["resourceType"] for each in resource.get("contained", [])}
+    for pointer in pointers:
+        yield from _check_pointer(pointer, contained, names)
+
+
+def _check_pointer(pointer: Pointer, contained: Mapping[str, str], names: Names) -> Iterator[Issue]:
+    literal, stated = pointer.reference.get("reference"), pointer.reference.get("type")
+    kind = stated
+    if literal is not None:
+        path = f"{pointer.element}.reference"
+        entry = names.target(pointer.reference)
+        match = _LITERAL.fullmatch(literal)
+        if literal.startswith("#"):
+            kind = contained.get(literal)
+        elif entry is not None:
+            kind = entry.resource["resourceType"]
+        elif match is not None and model_of(match["kind"]) is not None:
+            kind = match["kind"]
+        elif literal.startswith("urn:"):
+            kind = None
+        else:
+            yield Issue(
+                path, "value", "a reference is Type/id, an absolute URL or a urn of the Bundle", "value-invalid"
+            )
+            return
+        if kind is None:
+            yield Issue(path, "not-found", "nothing in this request has that name", "reference-unresolved")
+            return
+        if stated is not None and stated != kind:
+            yield Issue(f"{pointer.element}.type", "value", "the reference points to another type", "reference-type")
+    if kind is not None and kind not in pointer.targets and _ANY not in pointer.targets:
+        text = f"the reference must point to {' or '.join(sorted(pointer.targets))}"
+        yield Issue(pointer.element, "value", text, "reference-type")
+
+
+def subject_of(resource: Json) -> Json | None:
+    """The reference to whom a resource is about."""
+    subject = resource.get("subject") or resource.get("patient")
+    return subject if isinstance(subject, dict) else None
+
+
+def check_patients(entries: Sequence[Entry], names: Names) -> Iterator[Issue]:
+    """Nothing may be filed under two people.
+
+    Whoever a Bundle's resources are about must be a patient of the Bundle, if it brings any; and a Media must be about
+    the same person as the orders, encounters and studies that it names, and as the other Media that name them.
+    """
+    patients = {entry.element for entry in entries if entry.resource["resourceType"] == "Patient"}
+    owners: dict[str, str] = {}
+    for entry in entries:
+        subject = subject_of(entry.resource)
+        if subject is None:
+            continue
+        who, path = (
+            names.identity(subject),
+            f"{entry.element}.{'subject' if 'subject' in entry.resource else 'patient'}",
+        )
+        if patients and who not in patients:
+            yield Issue(path, "conflict", "this is about none of the patients of the Bundle", "patient-mismatch")
+        elif entry.resource["resourceType"] == "Media":
+            yield from _check_owners(entry, who, path, names, owners)
+
+
+def _check_owners(entry: Entry, who: str, path: str, names: Names, owners: dict[str, str]) -> Iterator[Issue]:
+    for reference in grouping(entry.resource):
+        group, target = names.identity(reference), names.target(reference)
+        theirs = subject_of(target.resource) if target is not None else None
+        owner = owners.setdefault(group, names.identity(theirs) if theirs else who)
+        if owner != who:
+            text = "the order, encounter or study that this Media names is about somebody else"
+            yield Issue(path, "conflict", text, "patient-mismatch")
+            return
+
+
+def grouping(media: Json) -> list[Json]:
+    """The references of a Media that name the order, encounter or study that it belongs to."""
+    encounter = [media["encounter"]] if "encounter" in media else []
+    return [*media.get("partOf", []), *media.get("basedOn", []), *encounter]
+
+
+def _names(entry: Entry) -> list[str]:
+    kind, id = entry.resource["resourceType"], entry.resource.get("id")
+    return [name for name in (entry.full_url, _tail(entry.full_url or ""), id and f"{kind}/{id}") if name]
+
+
+def _tail(literal: str) -> str:
+    """`Type/id` of a literal reference; any other text as it is."""
+    match = _LITERAL.fullmatch(literal)
+    return f"{match['kind']}/{match['id']}" if match and match["id"] else literal
+
+
+def _token(identifier: Json) -> tuple[str, str]:
+    return identifier.get("system", ""), identifier.get("value", "")

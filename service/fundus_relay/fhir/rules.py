@@ -1,0 +1,145 @@
+"""What we ask of each resource beyond its structure.
+
+Source: FHIR R4 4.0.1 where a rule has a name; the rest is what an analysis and its report need.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from fundus_relay.domain.errors import Issue
+from fundus_relay.domain.values import Entry, Json
+
+from .attachment import stated_media_type
+from .names import SNOMED
+from .references import Names
+
+TYPES = frozenset({
+    "Media", "Patient", "Device", "ServiceRequest", "ImagingStudy",
+    "Encounter", "Practitioner", "PractitionerRole", "Organization", "Endpoint",
+})  # fmt: skip
+"""What we take."""
+
+RIGHT_EYE = frozenset({"362502000", "5597008", "18944008", "1290043002", "24028007"})
+LEFT_EYE = frozenset({"362503005", "58443009", "8966001", "1290041000", "7771000"})
+BOTH_EYES = frozenset({"51440002"})
+"""Entire eye, retina, eye structure, eye proper, and the bare qualifier right, left, or right and left.
+
+Source: SNOMED CT, Global Patient Set 2020-09, and value sets of DIPS RetinaIntegration; verified in the mapping.
+"""
+
+_VOID = {
+    "ServiceRequest": frozenset({"revoked", "entered-in-error"}),
+    "ImagingStudy": frozenset({"cancelled", "entered-in-error"}),
+    "Encounter": frozenset({"cancelled", "entered-in-error"}),
+}
+_WHY_NOT = {
+    "entered-in-error": "it was entered in error; nothing is analysed",
+    "preparation": "the photograph is not taken yet",
+    "in-progress": "the photograph is not finished yet",
+    "not-done": "no photograph was taken",
+    "on-hold": "the photograph is on hold",
+    "stopped": "the photograph was not finished",
+    "unknown": "it is not known whether the photograph is finished",
+}
+
+
+def check_rules(entry: Entry) -> Iterator[Issue]:
+    """What is wrong with a resource whose structure is right."""
+    resource, element = entry.resource, entry.element
+    if len(resource.get("id", "")) > 64:
+        yield Issue(f"{element}.id", "value", "an id has 64 characters at most", "value-invalid")
+    yield from _check_identifiers(resource, element)
+    if resource["resourceType"] == "Media":
+        yield from _check_media(resource, element)
+
+
+def _check_media(media: Json, element: str) -> Iterator[Issue]:
+    status = media.get("status", "unknown")
+    if status != "completed":
+        yield Issue(f"{element}.status", "business-rule", f"{status}: {_WHY_NOT[status]}", "media-not-completed")
+    if "subject" not in media:
+        yield Issue(f"{element}.subject", "required", "a photograph needs its patient", "element-missing")
+    elif media["subject"].get("reference", "").startswith("#"):
+        text = "the patient must be a resource of its own, or one that the EHR knows"
+        yield Issue(f"{element}.subject", "not-supported", text, "patient-contained")
+    elif not media["subject"].get("reference") and not media["subject"].get("identifier", {}).get("value"):
+        yield Issue(
+            f"{element}.subject", "required", "the patient needs a reference or an identifier", "element-missing"
+        )
+    yield from _check_content(media["content"], f"{element}.content")
+    if len(eyes(media)) > 1:
+        yield Issue(f"{element}.bodySite", "conflict", "the codes name different eyes", "laterality-conflict")
+
+
+def _check_content(content: Json, path: str) -> Iterator[Issue]:
+    if "data" not in content and "url" not in content:
+        yield Issue(path, "required", "the photograph must be in `data` or at `url`", "picture-missing")
+    if "data" in content and "url" in content:
+        yield Issue(f"{path}.url", "conflict", "give either `data` or `url`", "picture-twice")
+    if "contentType" not in content:
+        yield Issue(f"{path}.contentType", "required", "say image/jpeg or image/png (att-1)", "element-missing")
+    elif stated_media_type(content) not in {"image/jpeg", "image/png"}:
+        yield Issue(f"{path}.contentType", "not-supported", "send image/jpeg or image/png", "content-type")
+
+
+def eyes(media: Json) -> frozenset[str]:
+    """What the codes of `bodySite` say: `R`, `L`, `both`; texts and displays are never read."""
+    codes = {
+        coding.get("code") for coding in media.get("bodySite", {}).get("coding", []) if coding.get("system") == SNOMED
+    }
+    named = {"R": RIGHT_EYE, "L": LEFT_EYE, "both": BOTH_EYES}
+    return frozenset(eye for eye, known in named.items() if codes & known)
+
+
+def _check_identifiers(resource: Json, element: str) -> Iterator[Issue]:
+    tokens = Counter(_tokens(resource))
+    for index, token in enumerate(_tokens(resource)):
+        if tokens[token] > 1:
+            path = f"{element}.identifier[{index}]"
+            yield Issue(path, "duplicate", "the same identifier stands twice in one resource", "identifier-twice")
+            return
+
+
+def check_together(entries: Sequence[Entry], names: Names) -> Iterator[Issue]:
+    """What is wrong with the entries of a Bundle as a whole."""
+    seen: set[tuple[str, str, str]] = set()
+    for entry in entries:
+        kind = entry.resource["resourceType"]
+        for index, token in enumerate(_tokens(entry.resource)):
+            if (kind, *token) in seen:
+                path = f"{entry.element}.identifier[{index}]"
+                yield Issue(path, "duplicate", f"another {kind} of the Bundle has this identifier", "identifier-twice")
+            seen.add((kind, *token))
+        if kind == "Patient" and not _can_be_named(entry):
+            text = "a Patient needs an identifier or an id of the EHR, or the report cannot name it"
+            yield Issue(f"{entry.element}.identifier", "required", text, "patient-unnamed")
+        if kind == "Media":
+            yield from _check_orders(entry, names)
+
+
+def _check_orders(entry: Entry, names: Names) -> Iterator[Issue]:
+    """A photograph for a revoked order or a cancelled study must not go out."""
+    media = entry.resource
+    named = [(f"partOf[{n}]", each) for n, each in enumerate(media.get("partOf", []))]
+    named += [(f"basedOn[{n}]", each) for n, each in enumerate(media.get("basedOn", []))]
+    named += [("encounter", media["encounter"])] if "encounter" in media else []
+    for path, reference in named:
+        target = names.target(reference)
+        if target is not None and target.resource.get("status") in _VOID.get(target.resource["resourceType"], ()):
+            text = f"the {target.resource['resourceType']} is {target.resource['status']}"
+            yield Issue(f"{entry.element}.{path}", "business-rule", text, "order-void")
+
+
+def _can_be_named(entry: Entry) -> bool:
+    if any(value for _, value in _tokens(entry.resource)):
+        return True
+    return entry.method == "PUT" or (entry.full_url or "").startswith(("http://", "https://"))
+
+
+def _tokens(resource: Json) -> list[tuple[str, str]]:
+    """System and value of each identifier; one without a value is none."""
+    stated = resource.get("identifier", [])
+    listed = stated if isinstance(stated, list) else [stated]
+    return [(each.get("system", ""), each.get("value", "")) for each in listed]

@@ -1,0 +1,164 @@
+"""Receiving: from the body on the wire to validated resources and durable pictures.
+
+How this works: pictures go into drafts while the body arrives; what is left is parsed and validated; pictures that a
+resource only points to are fetched; every picture is looked at. Only when nothing is wrong are the drafts kept. On any
+error, a sender that leaves included, nothing remains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from types import TracebackType
+
+from fundus_relay.domain.errors import InvalidResource, Issue, Rejected
+from fundus_relay.domain.geometry import Size
+from fundus_relay.domain.values import Entry, StoredPicture, Submitted
+from fundus_relay.fhir.attachment import check_picture
+from fundus_relay.fhir.intake import read_submission
+from fundus_relay.fhir.intake_json import parse
+from fundus_relay.fhir.skeleton import Cutter
+from fundus_relay.imaging.format import MAX_PIXELS, PictureFacts, examine
+
+from .ports import Blobs, Draft, ImageArchive
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is taken at most.
+
+    Attributes:
+        max_picture_bytes: of one photograph, decoded.
+        max_pixels: of one photograph, columns × rows.
+        max_pictures: in one request.
+    """
+
+    max_picture_bytes: int = 50_000_000
+    max_pixels: int = MAX_PIXELS
+    max_pictures: int = 100
+
+
+async def receive(
+    body: AsyncIterator[bytes],
+    blobs: Blobs,
+    archive: ImageArchive,
+    limits: Limits,
+    expected: str | None = None,
+) -> Submitted:
+    """Take a request body in.
+
+    Args:
+        body: FHIR JSON in chunks, not compressed.
+        expected: the resource type that the URL names, or None when any will do.
+
+    Returns:
+        What the body holds, validated and pixel-free; the pictures are durable.
+
+    Raises:
+        InvalidResource: every issue names its element; nothing was kept.
+        Unavailable leaf: the store, or a server that a `content.url` points to; nothing was kept.
+    """
+    async with _Drafts(blobs, limits) as drafts:
+        cutter = Cutter(drafts.open)
+        async for chunk in body:
+            cutter.feed(chunk)
+        submitted = await asyncio.to_thread(lambda: read_submission(parse(cutter.finish()), expected))
+        pictured = [entry for entry in submitted.entries if entry.resource["resourceType"] == "Media"]
+        facts = await _facts(pictured, drafts, archive, limits)
+        pictures = await drafts.keep(facts)
+    return replace(
+        submitted, entries=tuple(replace(each, picture=pictures.get(each.element)) for each in submitted.entries)
+    )
+
+
+class _Draft:
+    """A draft that ends at the limit, not after it."""
+
+    def __init__(self, draft: Draft, element: str, limit: int) -> None:
+        self.draft = draft
+        self._element = element
+        self._limit = limit
+
+    def write(self, chunk: bytes) -> None:
+        if self.draft.byte_count + len(chunk) > self._limit:
+            text = f"the picture has more than {self._limit} bytes"
+            raise InvalidResource(Issue(self._element, "too-long", text, "picture-too-large"))
+        self.draft.write(chunk)
+
+
+class _Drafts:
+    """The pictures of one request by the FHIRPath of their Media; dropped at the end unless kept."""
+
+    def __init__(self, blobs: Blobs, limits: Limits) -> None:
+        self._blobs = blobs
+        self._limits = limits
+        self.by_element: dict[str, Draft] = {}
+
+    async def __aenter__(self) -> _Drafts:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for draft in self.by_element.values():
+            await draft.drop()
+
+    def open(self, path: str) -> _Draft:
+        """A draft for the picture at `path`, e.g. `Media.content.data`."""
+        element = path.removesuffix(".content.data").removesuffix(".content.url")
+        if element in self.by_element:
+            raise InvalidResource(Issue(path, "structure", "the element stands twice in one object", "element-twice"))
+        if len(self.by_element) == self._limits.max_pictures:
+            text = f"more than {self._limits.max_pictures} pictures in one request"
+            raise InvalidResource(Issue(path, "too-costly", text, "too-many-pictures"))
+        draft = self.by_element[element] = self._blobs.draft()
+        return _Draft(draft, path, self._limits.max_picture_bytes)
+
+    async def keep(self, facts: dict[str, PictureFacts]) -> dict[str, StoredPicture]:
+        """Make the pictures durable, all at once."""
+        digests = await asyncio.gather(*(self.by_element[element].keep() for element in facts))
+        return {
+            element: StoredPicture(digest, fact.media_type, self.by_element[element].byte_count, fact.size)
+            for (element, fact), digest in zip(facts.items(), digests, strict=True)
+        }
+
+
+async def _facts(
+    entries: list[Entry], drafts: _Drafts, archive: ImageArchive, limits: Limits
+) -> dict[str, PictureFacts]:
+    """What each picture is. Raises InvalidResource with everything that is wrong with any of them."""
+    facts: dict[str, PictureFacts] = {}
+    issues: list[Issue] = []
+    for entry in entries:
+        try:
+            facts[entry.element] = await _look_at(entry, drafts, archive, limits)
+        except InvalidResource as why:
+            issues += why.issues
+    if issues:
+        raise InvalidResource(*issues)
+    return facts
+
+
+async def _look_at(entry: Entry, drafts: _Drafts, archive: ImageArchive, limits: Limits) -> PictureFacts:
+    content = entry.resource["content"]
+    path = f"{entry.element}.content.{'url' if 'url' in content else 'data'}"
+    try:
+        if "url" in content:
+            drafts.open(path)
+            draft = drafts.by_element[entry.element]
+            await archive.fetch(content["url"], draft, limit=limits.max_picture_bytes)
+        async with drafts.by_element[entry.element].view() as data:
+            facts = await asyncio.to_thread(examine, data, max_pixels=limits.max_pixels)
+            await asyncio.to_thread(check_picture, entry.resource, entry.element, data, facts.media_type, _sizes(facts))
+    except InvalidResource:
+        raise
+    except Rejected as why:
+        raise InvalidResource(Issue(path, "value", str(why), why.code)) from why
+    return facts
+
+
+def _sizes(facts: PictureFacts) -> list[Size]:
+    """As stored and, when EXIF turns it on its side, as shown."""
+    stored = facts.size
+    return [stored, Size(stored.rows, stored.columns)] if facts.orientation >= 5 else [stored]
