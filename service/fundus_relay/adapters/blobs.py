@@ -37,8 +37,12 @@ _FAN = [f"{number:02x}" for number in range(256)]
 class FileDraft:
     """A draft in a file of its own, readable by nobody else."""
 
-    def __init__(self, folder: Path, settle: Callable[[Path, str], Awaitable[None]]) -> None:
-        """Begin a file in `folder`; `settle` is given it and its digest when it is kept, and takes it away."""
+    def __init__(self, folder: Path, settle: Callable[[int, Path, str], Awaitable[None]]) -> None:
+        """Begin a file in `folder`.
+
+        Args:
+            settle: makes it durable, given its descriptor, its path and its digest.
+        """
         with _disk():
             self._file, name = tempfile.mkstemp(dir=folder)
         self._path = Path(name)
@@ -71,19 +75,14 @@ class FileDraft:
 
     async def keep(self) -> str:
         digest = self._digest.hexdigest()
-        await asyncio.to_thread(self._flush)
-        await self._settle(self._path, digest)
+        await self._settle(self._file, self._path, digest)
+        self._close()
         return digest
 
     async def drop(self) -> None:
         self._close()
-        with _disk():
+        with suppress(OSError):  # what cannot be unlinked now is swept out later
             self._path.unlink(missing_ok=True)
-
-    def _flush(self) -> None:
-        with _disk():
-            os.fsync(self._file)
-        self._close()
 
     def _close(self) -> None:
         if self._is_open:
@@ -123,12 +122,13 @@ class DirectoryBlobs:
             while piece := await asyncio.to_thread(file.read, PIECE):
                 yield piece
 
-    async def _take_in(self, draft: Path, digest: str) -> None:
-        await asyncio.to_thread(self._rename, draft, self._place(digest))
+    async def _take_in(self, file: int, draft: Path, digest: str) -> None:
+        await asyncio.to_thread(self._make_durable, file, draft, self._place(digest))
 
     @staticmethod
-    def _rename(draft: Path, place: Path) -> None:
+    def _make_durable(file: int, draft: Path, place: Path) -> None:
         with _disk():
+            os.fsync(file)
             draft.replace(place)
             _sync_directory(place.parent)
 
@@ -166,7 +166,7 @@ class ObjectBlobs:
             async for piece in answer.stream(min_chunk_size=PIECE):
                 yield bytes(piece)
 
-    async def _upload(self, draft: Path, digest: str) -> None:
+    async def _upload(self, _: int, draft: Path, digest: str) -> None:
         with _bucket():
             await obstore.put_async(self._store, _key(digest), draft)
 

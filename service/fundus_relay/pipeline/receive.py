@@ -117,7 +117,12 @@ class _Drafts:
 
     async def keep(self, facts: dict[str, PictureFacts]) -> dict[str, StoredPicture]:
         """Make the pictures durable, all at once."""
-        digests = await asyncio.gather(*(self.by_element[element].keep() for element in facts))
+        kept = await asyncio.gather(*(self.by_element[element].keep() for element in facts), return_exceptions=True)
+        digests: list[str] = []
+        for digest in kept:  # all have ended, so that none is dropped while it is being kept
+            if isinstance(digest, BaseException):
+                raise digest
+            digests.append(digest)
         return {
             element: StoredPicture(digest, fact.media_type, self.by_element[element].byte_count, fact.size)
             for (element, fact), digest in zip(facts.items(), digests, strict=True)
