@@ -13,15 +13,15 @@ from typing import Any
 import httpx
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
-from fundus_relay.adapters.blobs import DirectoryBlobs
-from fundus_relay.adapters.image_archive import HttpImageArchive
-from fundus_relay.pipeline.receive import Limits
 from tests.unit.imaging.pictures import a_jpeg
 
+from fundus_relay.adapters.blobs import DirectoryBlobs
 from fundus_relay.adapters.clock import SystemClock
 from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.pool import open_pool
+from fundus_relay.adapters.image_archive import HttpImageArchive
 from fundus_relay.api.app import application
+from fundus_relay.pipeline.receive import Limits
 
 Json = dict[str, Any]
 BASE = "http://relay.test/fhir"
@@ -164,12 +164,12 @@ async def test_an_asynchronous_answer_leads_to_the_task(client: httpx.AsyncClien
 
 
 async def test_an_asynchronous_batch_still_says_what_was_refused(client: httpx.AsyncClient, picture: bytes) -> None:
-    await put(client, a_patient("p1", gender="female"))
-    await put(client, a_patient("p2", gender="female"))
-    one_of_two = {"method": "POST", "url": "Patient", "ifNoneExist": "gender=female"}
+    for id in ("d1", "d2"):
+        await put(client, {"resourceType": "Device", "id": id, "status": "active"})
+    one_of_two = {"method": "POST", "url": "Device", "ifNoneExist": "status=active"}
     good = {"resource": a_media(picture), "request": {"method": "POST", "url": "Media"}}
     bundle = {"resourceType": "Bundle", "type": "batch", "entry": [good]}
-    mixed = {**bundle, "entry": [good, {"resource": a_patient("p3"), "request": one_of_two}]}
+    mixed = {**bundle, "entry": [good, {"resource": {"resourceType": "Device"}, "request": one_of_two}]}
 
     taken = await post(client, bundle, "/", prefer="respond-async")
     refused = await post(client, mixed, "/", prefer="respond-async")
@@ -177,6 +177,29 @@ async def test_an_asynchronous_batch_still_says_what_was_refused(client: httpx.A
     assert taken.status_code == 202
     assert refused.status_code == 200
     assert refused.json()["entry"][1]["response"]["status"].startswith("412")
+
+
+@pytest.mark.parametrize(
+    ("criteria", "code"),
+    [
+        (["identifier=urn:d|1", "?identifier=urn:d%7C1"], "entry-twice"),
+        (["_format=json"], "search-parameter"),
+        (["colour=red"], "search-parameter"),
+    ],
+)
+async def test_conditions_in_a_transaction_must_each_select_something_else(
+    client: httpx.AsyncClient, criteria: list[str], code: str
+) -> None:
+    entries = [
+        {"resource": {"resourceType": "Device"}, "request": {"method": "POST", "url": "Device", "ifNoneExist": each}}
+        for each in criteria
+    ]
+
+    refused = await post(client, {"resourceType": "Bundle", "type": "transaction", "entry": entries}, "/")
+
+    assert_refused(refused, 422, code)
+    assert refused.json()["issue"][0]["expression"][0].endswith(".request.ifNoneExist")
+    assert (await client.get("/Device?_summary=count")).json()["total"] == 0
 
 
 async def test_put_creates_then_updates_and_guards_versions(client: httpx.AsyncClient) -> None:
@@ -254,7 +277,7 @@ async def test_a_condition_that_several_match_is_refused(client: httpx.AsyncClie
     assert_refused(refused, 412, "criteria-not-selective")
 
 
-@pytest.mark.parametrize("criteria", ["_sort=_lastUpdated", "colour=red", "identifier="])
+@pytest.mark.parametrize("criteria", ["_sort=_lastUpdated", "colour=red", "identifier=", "", "_count=1"])
 async def test_a_condition_that_selects_nothing_is_refused(client: httpx.AsyncClient, criteria: str) -> None:
     assert_refused(await post(client, a_patient(), if_none_exist=criteria), 400, "search-parameter")
 

@@ -14,14 +14,14 @@ import httpx
 import pytest
 import requests
 import uvicorn
-from fundus_relay.adapters.blobs import DirectoryBlobs
-from fundus_relay.adapters.image_archive import HttpImageArchive
-from fundus_relay.pipeline.receive import Limits
 from tests.unit.imaging.pictures import a_jpeg
 
+from fundus_relay.adapters.blobs import DirectoryBlobs
 from fundus_relay.adapters.clock import SystemClock
 from fundus_relay.adapters.database.ledger import PostgresLedger
+from fundus_relay.adapters.image_archive import HttpImageArchive
 from fundus_relay.api.app import application
+from fundus_relay.pipeline.receive import Limits
 
 Json = dict[str, Any]
 

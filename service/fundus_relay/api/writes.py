@@ -47,7 +47,7 @@ class Writes:
     async def create(self, request: Request) -> Response:
         """POST Type; conditional with If-None-Exist or with criteria in the query, as fhirpy has it."""
         kind = kind_of(request, "type")
-        condition = canonical_criteria(kind, request.headers.get("if-none-exist") or request.url.query)
+        condition = _condition_of(kind, request)
         entry = await self._one(request, kind)
         taken = await self._accept_one(replace(entry, method="POST", if_none_exist=condition))
         return self._answer(request, taken, 201 if taken.is_new else 200)
@@ -65,7 +65,7 @@ class Writes:
 
     async def exchange(self, request: Request) -> Response:
         """POST of a transaction or batch Bundle to the base."""
-        submitted = await self._received(request, "Bundle")
+        submitted = _with_conditions(await self._received(request, "Bundle"))
         taken = await accept(submitted, self.ledger, self.clock)
         wishes, base = prefer(request), base_url(request, self.public_url)
         if wishes.is_async and (where := _tasks_url(taken, base)):
@@ -101,6 +101,42 @@ class Writes:
                 "Last-Modified": format_datetime(instant(taken.resource), usegmt=True),
             },
         )
+
+
+def _condition_of(kind: str, request: Request) -> str | None:
+    """Criteria of a conditional create. A header that selects nothing is refused: its sender does not want a second."""
+    header = request.headers.get("if-none-exist")
+    if header is None:
+        return canonical_criteria(kind, request.url.query)
+    return _selective(kind, header, "http.If-None-Exist")
+
+
+def _with_conditions(submitted: Submitted) -> Submitted:
+    """The same with every `ifNoneExist` in its one spelling, so that equal conditions exclude each other."""
+    entries: list[Entry] = []
+    seen: set[tuple[str, str]] = set()
+    for entry in submitted.entries:
+        if entry.if_none_exist is None:
+            entries.append(entry)
+            continue
+        kind, element = entry.resource["resourceType"], f"{entry.element.removesuffix('.resource')}.request.ifNoneExist"
+        condition = _selective(kind, entry.if_none_exist, element)
+        if submitted.bundle == "transaction" and (kind, condition) in seen:
+            raise InvalidResource(Issue(element, "duplicate", "another entry has this condition", "entry-twice"))
+        seen.add((kind, condition))
+        entries.append(replace(entry, if_none_exist=condition))
+    return replace(submitted, entries=tuple(entries))
+
+
+def _selective(kind: str, criteria: str, element: str) -> str:
+    """Criteria in their one spelling. Raises InvalidResource at `element`."""
+    try:
+        if condition := canonical_criteria(kind, criteria):
+            return condition
+    except InvalidResource as why:
+        raise InvalidResource(*(replace(issue, element=element) for issue in why.issues)) from why
+    text = "the condition does not say which resource is meant"
+    raise InvalidResource(Issue(element, "value", text, "search-parameter"))
 
 
 def _expected_version(request: Request) -> int | None:
