@@ -1,0 +1,1 @@
+"""The analyser over HTTP, and the token that all processes share."""
