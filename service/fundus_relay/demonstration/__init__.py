@@ -1,1 +1,1 @@
-"""What a newcomer looks at: a demonstration EHR, two pictures, and the whole line on one machine. Not for production."""
+"""What a newcomer looks at: a demonstration EHR, two pictures, the whole line on one machine. Not for production."""

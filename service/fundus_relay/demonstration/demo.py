@@ -58,10 +58,13 @@ def demonstrate(image: Path | None, out: Path) -> None:
     pictures = _pictures(image)
     print(DISCLAIMER)
     print("Starting the service, the analyser stand-in and the demonstration EHR ...", flush=True)
-    with tempfile.TemporaryDirectory(prefix="fundus-relay-demo-") as data_dir:
-        with running(LocalPorts.free(), Path(data_dir)) as at, httpx.Client(trust_env=False, timeout=60) as client:
-            for picture in pictures:
-                _carry(picture, at, client, out)
+    with (
+        tempfile.TemporaryDirectory(prefix="fundus-relay-demo-") as data_dir,
+        running(LocalPorts.free(), Path(data_dir)) as at,
+        httpx.Client(trust_env=False, timeout=60) as client,
+    ):
+        for picture in pictures:
+            _carry(picture, at, client, out)
     print(f"\nThe FHIR JSON and the pictures with their boxes are in {out}{'/' if out.is_dir() else ''}")
 
 

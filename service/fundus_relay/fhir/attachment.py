@@ -81,7 +81,7 @@ class Base64Decoder:
         if b"\\\\" in text:
             raise self._refusal(_what_is_wrong(text))
         cut = _CUT_ESCAPE.search(text, max(0, len(text) - 6))
-        self._escape = cut[0] if cut else b""
+        self._escape = b""
         text = text[: cut.start()] if cut else text
         text = text.replace(b"\\/", b"/")
         for white in _WHITE_SPACE:

@@ -180,7 +180,10 @@ class Resources(Protocol):
 class Transaction(Protocol):
     """One commit: states, resources and the jobs that follow them. Rolled back on any exception."""
 
-    resources: Resources
+    @property
+    def resources(self) -> Resources:
+        """FHIR resources inside this commit."""
+        ...
 
     async def hold(self, names: Sequence[str]) -> None:
         """Let nobody else hold any of these names before this transaction ends; waits. Order does not matter."""

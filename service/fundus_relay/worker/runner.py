@@ -28,7 +28,7 @@ Handler = Callable[[str], Awaitable[object]]
 log = logging.getLogger(__name__)
 
 
-async def run_worker(  # noqa: PLR0917 - all but the last are the worker's world
+async def run_worker(
     pool: Pool,
     ledger: PostgresLedger,
     clock: Clock,

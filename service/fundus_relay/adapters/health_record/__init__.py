@@ -1,0 +1,1 @@
+"""EHRs that get the reports."""

@@ -1,0 +1,57 @@
+"""Who speaks: the analyser, or its stand-in, and the relay that put the report together."""
+
+from __future__ import annotations
+
+from fundus_relay import __version__
+from fundus_relay.domain.values import Json
+
+from . import names
+from .identity import id_of
+
+DISCLAIMER = (
+    "Netra.AI is an ancillary tool for qualified eye care professionals. It is not intended to diagnose, treat, cure, "
+    "or prevent diabetic retinopathy or any other disease."
+)
+"""Source: Netra API 1.0, Disclaimer."""
+
+STANDIN = (
+    "Made by the STAND-IN of Fundus Relay, which imitates the analyser for demonstration and tests. "
+    "It is no medical device; nothing here may be used for care."
+)
+
+
+def analyser(*, is_standin: bool) -> Json:
+    """The Device that analysed an image."""
+    key = "fundus-relay-standin" if is_standin else "netra-ai-api-1.0"
+    name = "Fundus Relay stand-in for Netra.AI, no medical device" if is_standin else "Netra.AI"
+    return _device(
+        key,
+        name,
+        manufacturer="Fundus Relay" if is_standin else "Leben Care",
+        versions=[__version__] if is_standin else ["API 1.0", "model version not stated by the vendor"],
+        note=STANDIN if is_standin else DISCLAIMER,
+        kind={"system": names.AI_DEVICE_TYPE, "code": "Artificial-Intelligence", "display": "Artificial Intelligence"},
+    )
+
+
+def relay() -> Json:
+    """The Device that assembled the report."""
+    note = "Relays photographs and answers; it analyses nothing itself."
+    return _device("fundus-relay", "Fundus Relay", manufacturer="Fundus Relay", versions=[__version__], note=note)
+
+
+def _device(
+    key: str, name: str, *, manufacturer: str, versions: list[str], note: str, kind: Json | None = None
+) -> Json:
+    identifier = {"system": names.SID_DEVICE, "value": key}
+    return {
+        "resourceType": "Device",
+        "id": id_of(identifier),
+        "identifier": [identifier],
+        "status": "active",
+        "manufacturer": manufacturer,
+        "deviceName": [{"name": name, "type": "user-friendly-name"}],
+        **({"type": {"coding": [kind], "text": "Artificial intelligence"}} if kind else {}),
+        "version": [{"value": version} for version in versions],
+        "note": [{"text": note}],
+    }

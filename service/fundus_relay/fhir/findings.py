@@ -1,0 +1,190 @@
+"""The Observations about one image: gradability, retinopathy, referral, lesions.
+
+How this works. What the analyser did not answer has no value and says why (`dataAbsentReason`); there is no path from a
+missing, ungradable or unreadable answer to "not detected". A box is mapped back into the source raster, exactly as the
+picture's preparation says, and both frames are on record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fundus_relay.domain.analysis import AnalysisFailed, Graded, Lesion, NotFundus, Ungradable
+from fundus_relay.domain.errors import AnswerNotUnderstood
+from fundus_relay.domain.states import ImageState
+from fundus_relay.domain.values import Image, Json, PreparedPicture, Study
+
+from . import codes, device, names
+from .identity import id_of, identifier
+from .narrative import narrative
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all Observations of a report have in common.
+
+    Attributes:
+        issued: FHIR instant.
+        organization: shown as performer.
+    """
+
+    study: Study
+    issued: str
+    organization: str
+
+
+def is_unreadable(image: Image) -> bool:
+    """Whether the analyser answered and nobody understood it."""
+    return image.state is ImageState.PARKED and image.reason == AnswerNotUnderstood.code
+
+
+def findings(image: Image, setting: Setting) -> list[Json]:
+    """The Observations of one image; none when the analyser said nothing about it."""
+    match image.analysis:
+        case Graded() as graded:
+            return _of_graded(image, graded, setting)
+        case Ungradable():
+            return [
+                _gradability(image, setting, is_fundus=True, value=codes.concept("ungradable")),
+                *_without_value(image, setting, codes.absent("unknown", "image-ungradable")),
+            ]
+        case NotFundus():
+            why = codes.absent("not-applicable", "not-a-fundus-image")
+            return [
+                _gradability(image, setting, is_fundus=False, why=why),
+                *_without_value(image, setting, why),
+            ]
+        case AnalysisFailed() | None:
+            pass
+    if is_unreadable(image):
+        return [_presence(image, setting, why=codes.absent("error", "answer-not-understood"))]
+    return []
+
+
+def _of_graded(image: Image, graded: Graded, setting: Setting) -> list[Json]:
+    observations = [
+        _gradability(image, setting, is_fundus=True, value=codes.concept("gradable")),
+        _presence(image, setting, value=graded.has_retinopathy),
+        _referable(image, setting, value=graded.is_referable),
+    ]
+    if graded.lesions and image.prepared is not None:
+        observations.append(_lesion_map(image, image.prepared, graded.lesions, setting))
+    return observations
+
+
+def _without_value(image: Image, setting: Setting, why: Json) -> list[Json]:
+    return [_presence(image, setting, why=why), _referable(image, setting, why=why)]
+
+
+def _gradability(
+    image: Image, setting: Setting, *, is_fundus: bool, value: Json | None = None, why: Json | None = None
+) -> Json:
+    return {
+        **_observation(image, setting, "image-gradability", codes.QUALITY_ANALYSIS, value=value, why=why),
+        "component": [{"code": codes.concept("is-fundus-image"), "valueBoolean": is_fundus}],
+    }
+
+
+def _presence(image: Image, setting: Setting, *, value: bool | None = None, why: Json | None = None) -> Json:
+    coded = None
+    if value is not None:
+        standard, local = (codes.DETECTED, "dr-detected") if value else (codes.NOT_DETECTED, "dr-not-detected")
+        coded = {"coding": [standard, codes.local(local)], "text": standard["display"]}
+    return _observation(image, setting, "dr-presence", codes.RETINOPATHY, value=coded, why=why, is_abnormal=value)
+
+
+def _referable(image: Image, setting: Setting, *, value: bool | None = None, why: Json | None = None) -> Json:
+    coded = None
+    if value is not None:
+        standard = codes.YES if value else codes.NO
+        coded = {"coding": [standard], "text": standard["display"]}
+    return _observation(image, setting, "referable-dr", value=coded, why=why, is_abnormal=value)
+
+
+def _lesion_map(image: Image, sent: PreparedPicture, lesions: tuple[Lesion, ...], setting: Setting) -> Json:
+    return {
+        **_observation(image, setting, "lesion-regions"),
+        "component": [
+            {
+                "extension": [_bounding_box(image, sent, lesion)],
+                "code": codes.lesion(lesion.literal),
+                "valueCodeableConcept": {"coding": [codes.DETECTED], "text": "Detected"},
+            }
+            for lesion in lesions
+        ],
+    }
+
+
+def _bounding_box(image: Image, sent: PreparedPicture, lesion: Lesion) -> Json:
+    """The box in pixels of the source raster as stored, and how the submitted picture relates to it."""
+    box, size = sent.to_source.box(lesion.box), image.source.size
+    if not box.lies_in(size):
+        raise ValueError("a box left the source's frame on its way back")
+    numbers = {"xMin": box.x_min, "yMin": box.y_min, "xMax": box.x_max, "yMax": box.y_max}
+    return {
+        "url": names.LESION_BOUNDING_BOX,
+        "extension": [
+            *({"url": name, "valueDecimal": _number(value)} for name, value in numbers.items()),
+            {"url": "columns", "valuePositiveInt": size.columns},
+            {"url": "rows", "valuePositiveInt": size.rows},
+            {"url": "frame", "valueCode": "source-image"},
+            {"url": "transform", "valueString": _transform(sent)},
+            {"url": "image", "valueReference": {"reference": f"Media/{image.media_id}"}},
+            {"url": "imageSha256", "valueString": image.source.sha256},
+            {"url": "source", "valueString": lesion.source},
+        ],
+    }
+
+
+def _number(value: float) -> int | float:
+    return int(value) if value == int(value) else round(value, 3)
+
+
+def _transform(sent: PreparedPicture) -> str:
+    a = sent.to_source
+    steps = "; ".join(sent.steps) or "as sent"
+    return (
+        f"submitted {sent.size.columns} x {sent.size.rows} ({steps}); source x = {a.a:g} x + {a.b:g} y + {a.c:g}, "
+        f"y = {a.d:g} x + {a.e:g} y + {a.f:g}"
+    )
+
+
+def _observation(
+    image: Image,
+    setting: Setting,
+    kind: str,
+    *standard: Json,
+    value: Json | None = None,
+    why: Json | None = None,
+    is_abnormal: bool | None = None,
+) -> Json:
+    named = identifier(names.SID_RESULT, setting.study.key, image.source.sha256, kind)
+    code = codes.concept(kind, *standard)
+    eye = codes.EYES[image.laterality]
+    told = value["text"] if value else f"no value: {why['text']}" if why else ""
+    flag = {True: codes.ABNORMAL, False: codes.NOT_DETECTED_FLAG}.get(is_abnormal) if is_abnormal is not None else None
+    return {
+        "resourceType": "Observation",
+        "id": id_of(named),
+        "meta": {"security": [codes.AI_LABEL]},
+        "text": narrative([f"{eye['text']}: {code['text']}{': ' + told if told else ''} (AI-generated, unreviewed)"]),
+        "identifier": [named],
+        "status": "preliminary",
+        "category": [{"coding": [codes.EXAM]}, {"coding": [codes.IMAGING]}],
+        "code": code,
+        "subject": setting.study.subject,
+        **({"encounter": setting.study.context["encounter"]} if "encounter" in setting.study.context else {}),
+        **({"effectiveDateTime": image.captured} if image.captured else {}),
+        "issued": setting.issued,
+        "performer": [{"display": setting.organization}],
+        **({"valueCodeableConcept": value} if value else {}),
+        **({"dataAbsentReason": why} if why else {}),
+        **({"interpretation": [{"coding": [flag]}]} if flag else {}),
+        "bodySite": eye,
+        "method": {
+            "coding": [codes.AUTOMATED],
+            "text": "Netra.AI API 1.0, automated analysis of colour fundus photograph",
+        },
+        "device": {"reference": f"Device/{device.analyser(is_standin=image.is_standin)['id']}"},
+        "derivedFrom": [{"reference": f"Media/{image.media_id}"}],
+    }

@@ -1,0 +1,229 @@
+"""One DiagnosticReport of a study, and everything that goes with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from fundus_relay.domain.analysis import AnalysisFailed, Graded, NotFundus, Ungradable
+from fundus_relay.domain.laterality import Laterality
+from fundus_relay.domain.states import ImageState
+from fundus_relay.domain.values import Image, Json, Study
+
+from . import codes, device, names
+from .findings import Setting, findings
+from .identity import id_of, identifier
+from .narrative import narrative
+
+_EYE_NAMES = {Laterality.RIGHT: "Right eye", Laterality.LEFT: "Left eye", None: "Eye not stated"}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report revision with our own ids; references among its parts are literal.
+
+    Attributes:
+        resources: the DiagnosticReport first, then Observations, panels, Devices, Media and the Provenance.
+    """
+
+    resources: tuple[Json, ...]
+
+    @property
+    def diagnostic_report(self) -> Json:
+        return self.resources[0]
+
+
+def fingerprint(study: Study, images: Sequence[Image]) -> str:
+    """A digest of what the report says; equal as long as nothing that it says changes."""
+    said = [
+        [
+            image.source.sha256,
+            image.media_id,
+            image.laterality,
+            image.captured,
+            _is_outstanding(image),
+            repr(image.analysis),
+            image.is_standin,
+            image.state is ImageState.REJECTED or image.reason if image.state is ImageState.PARKED else None,
+        ]
+        for image in images
+        if image.state is not ImageState.CANCELLED
+    ]
+    return hashlib.sha256(json.dumps([study.subject, study.context, said], sort_keys=True).encode()).hexdigest()
+
+
+def build_report(
+    study: Study,
+    images: Sequence[Image],
+    media: Mapping[str, Json],
+    *,
+    revision: int,
+    issued: datetime,
+    public_url: str,
+    organization: str,
+) -> Report:
+    """Put a report revision together.
+
+    Args:
+        images: of the study, in order of arrival; at least one of them has an analysis.
+        media: the stored Media resources by id.
+        issued: tells revisions apart at the EHR; whole milliseconds.
+        public_url: base under which the photographs can be fetched.
+    """
+    told = [image for image in images if image.state is not ImageState.CANCELLED]
+    setting = Setting(study, issued.isoformat(timespec="milliseconds"), organization)
+    found = {image.id: findings(image, setting) for image in told}
+    panels = [
+        _panel(eye, [each for image in told if image.laterality is eye for each in found[image.id]], setting)
+        for eye in dict.fromkeys(image.laterality for image in told if found[image.id])
+    ]
+    observations = [each for image in told for each in found[image.id]]
+    pictured = [image for image in told if found[image.id] and image.media_id in media]
+    analysers = [device.analyser(is_standin=kind) for kind in sorted({image.is_standin for image in pictured})]
+    report = _report(study, told, [*panels, *observations], pictured, setting)
+    return Report(
+        (
+            report,
+            *observations,
+            *panels,
+            *analysers,
+            device.relay(),
+            *(_media(image, media[image.media_id], study, public_url) for image in pictured),
+            _provenance(report, [*observations, *panels], pictured, analysers, revision),
+        )
+    )
+
+
+def _report(
+    study: Study, images: Sequence[Image], results: Sequence[Json], pictured: Sequence[Image], setting: Setting
+) -> Json:
+    named = identifier(names.SID_REPORT, study.key)
+    lines = [_line(image) for image in images]
+    conclusion = " ".join([*(f"{eye}: {text}." for eye, text in lines), *_warnings(images)])
+    captured = [image.captured for image in pictured if image.captured]
+    return {
+        "resourceType": "DiagnosticReport",
+        "id": id_of(named),
+        "meta": {"security": [codes.AI_LABEL]},
+        "text": narrative(_warnings(images), lines),
+        "identifier": [named],
+        **{name: study.context[name] for name in ("basedOn",) if name in study.context},
+        "status": "partial" if any(map(_is_outstanding, images)) else "preliminary",
+        "category": [{"coding": [codes.OPHTHALMOLOGY]}, {"coding": [codes.IMAGING_SECTION]}],
+        "code": {"coding": [codes.SCREENING_REPORT], "text": "Retinal eye screening report, AI-generated"},
+        "subject": study.subject,
+        **{name: study.context[name] for name in ("encounter",) if name in study.context},
+        **({"effectiveDateTime": captured[0]} if captured else {}),
+        "issued": setting.issued,
+        "performer": [{"display": setting.organization}],
+        "result": [{"reference": f"Observation/{each['id']}"} for each in results],
+        **{name: study.context[name] for name in ("imagingStudy",) if name in study.context},
+        "media": [
+            {"comment": _EYE_NAMES[image.laterality], "link": {"reference": f"Media/{image.media_id}"}}
+            for image in pictured
+        ],
+        "conclusion": conclusion,
+    }
+
+
+def _is_outstanding(image: Image) -> bool:
+    """Whether an answer for this image may still come: it is parked, or still at the analyser."""
+    return image.state not in {ImageState.ANSWERED, ImageState.REJECTED, ImageState.CANCELLED}
+
+
+def _line(image: Image) -> tuple[str, str]:
+    """An image's result in words."""
+    match image.analysis:
+        case Graded(has_retinopathy=True) as graded:
+            count = f", {len(graded.lesions)} lesions marked" if graded.lesions else ""
+            referable = "referable" if graded.is_referable else "not referable"
+            text = f"diabetic retinopathy detected, {referable}{count}"
+        case Graded():
+            text = "diabetic retinopathy not detected"
+        case Ungradable():
+            text = "image cannot be graded, no statement about retinopathy"
+        case NotFundus():
+            text = "not a fundus photograph, no statement about retinopathy"
+        case AnalysisFailed():
+            text = "the analysis failed, no statement about retinopathy"
+        case None if image.state is ImageState.REJECTED:
+            text = "the picture could not be analysed, no statement about retinopathy"
+        case None:
+            text = "no result yet"
+    return _EYE_NAMES[image.laterality], text
+
+
+def _warnings(images: Sequence[Image]) -> list[str]:
+    standin = [device.STANDIN] if any(image.is_standin for image in images) else []
+    return [*standin, "AI-generated, unreviewed, not a diagnosis.", device.DISCLAIMER]
+
+
+def _panel(eye: Laterality | None, members: Sequence[Json], setting: Setting) -> Json:
+    """The findings of one eye; has no value of its own: a roll-up would be our claim, not the analyser's."""
+    named = identifier(names.SID_RESULT, setting.study.key, "panel", eye or "")
+    code = codes.concept("eye-panel")
+    first = members[0]
+    kept = ("meta", "status", "category", "subject", "encounter", "effectiveDateTime", "issued", "performer")
+    return {
+        "resourceType": "Observation",
+        "id": id_of(named),
+        **{name: first[name] for name in kept if name in first},
+        "text": narrative([f"{codes.EYES[eye]['text']}: {len(members)} findings (AI-generated, unreviewed)"]),
+        "identifier": [named],
+        "code": code,
+        "bodySite": codes.EYES[eye],
+        "hasMember": [{"reference": f"Observation/{each['id']}"} for each in members],
+    }
+
+
+def _media(image: Image, stored: Json, study: Study, public_url: str) -> Json:
+    """The photograph as the EHR may keep it: no pixels, but where they can be fetched."""
+    named = identifier(names.SID_IMAGE, study.key, image.source.sha256)
+    content = {key: value for key, value in stored["content"].items() if key != "data"}
+    kept = (
+        "createdDateTime",
+        "createdPeriod",
+        "bodySite",
+        "width",
+        "height",
+        "device",
+        "modality",
+        "view",
+        "deviceName",
+    )
+    return {
+        "resourceType": "Media",
+        "id": image.media_id,
+        "identifier": [named],
+        "status": "completed",
+        "subject": study.subject,
+        **{name: stored[name] for name in kept if name in stored and name != "device"},
+        "content": {**content, "url": f"{public_url}/Binary/{image.media_id}"},
+    }
+
+
+def _provenance(
+    report: Json, observations: Sequence[Json], images: Sequence[Image], analysers: Sequence[Json], revision: int
+) -> Json:
+    """Who made this revision of what."""
+    named = {"system": names.SID_REPORT, "value": f"{report['identifier'][0]['value']}/provenance/{revision}"}
+    targets = [f"DiagnosticReport/{report['id']}", *(f"Observation/{each['id']}" for each in observations)]
+    author, assembler = (
+        {"coding": [{"system": names.PROVENANCE_PARTICIPANT, "code": code, "display": code.capitalize()}]}
+        for code in ("author", "assembler")
+    )
+    return {
+        "resourceType": "Provenance",
+        "id": id_of(named),
+        "target": [{"reference": target} for target in targets],
+        "recorded": report["issued"],
+        "reason": [{"coding": [codes.AI_LABEL]}],
+        "agent": [
+            *({"type": author, "who": {"reference": f"Device/{each['id']}"}} for each in analysers),
+            {"type": assembler, "who": {"reference": f"Device/{device.relay()['id']}"}},
+        ],
+        "entity": [{"role": "source", "what": {"reference": f"Media/{image.media_id}"}} for image in images],
+    }

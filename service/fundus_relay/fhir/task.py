@@ -1,0 +1,159 @@
+"""The Task of a submission: how far it is, why it waits, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fundus_relay.domain.analysis import AnalysisFailed
+from fundus_relay.domain.states import DeliveryState, ImageState, TaskState
+from fundus_relay.domain.values import Delivery, Image, Json, Study, Submission
+
+from . import names
+
+TASK_CODES = f"{names.CANONICAL}/CodeSystem/task"
+
+_ON_HOLD_AT_ANALYSER = "analyser-hold"
+
+_WORDS = {
+    "received": "received",
+    "preparing": "the photograph is being prepared",
+    "sending": "the photograph is being handed to the analyser",
+    "analysing": "the analyser is at work",
+    "reporting": "the report is being put together",
+    "delivering": "the report is on its way to the EHR",
+    "delivered": "the report is at the EHR",
+    "on-hold": "waits for a person",
+    "failed": "no result",
+    "cancelled": "cancelled",
+}
+
+_REASONS = {
+    "analyser-hold": "the analyser has put the analysis on hold",
+    "analyser-silent": "the analyser did not end the analysis in time",
+    "analyser-unavailable": "the analyser cannot be reached now",
+    "analyser-credits-exhausted": "the analyser's account has no credits left",
+    "analyser-credentials-refused": "the analyser refuses the account",
+    "analyser-refused": "the analyser does not take this picture",
+    "analysis-failed": "the analyser ended the analysis with an error",
+    "answer-not-understood": "the analyser's answer is outside its contract and was not understood",
+    "upload-ambiguous": "the picture left for the analyser and no answer came; it may have been paid",
+    "record-unavailable": "the EHR cannot be reached or is busy",
+    "record-refused": "the EHR refuses the report",
+    "delivery-horizon-passed": "the EHR was out of reach for too long",
+    "store-unavailable": "the service's own store cannot be reached now",
+    "picture-damaged": "the picture does not decode",
+    "picture-too-large": "the picture cannot be made small enough",
+    "picture-too-small": "the picture has too few pixels",
+}
+
+
+def build_task(submission: Submission, study: Study, images: Sequence[Image], deliveries: Sequence[Delivery]) -> Json:
+    """The Task as the rows have it; equal rows give an equal Task.
+
+    Args:
+        images: of the whole study.
+        deliveries: of the study, oldest revision first.
+    """
+    own = [image for image in images if image.id in submission.image_media]
+    newest = {each.destination: each for each in deliveries}
+    status, business, reason = _state(own, images, study, list(newest.values()))
+    media = [{"reference": f"Media/{media_id}"} for media_id in submission.image_media.values()]
+    moments = [submission.accepted_at, *(image.since for image in own), *(each.since for each in newest.values())]
+    failures = [image for image in own if _failure(image)]
+    return {
+        "resourceType": "Task",
+        "id": submission.id,
+        "status": status.value,
+        **({"statusReason": _reason(reason)} if reason else {}),
+        "businessStatus": {"coding": [{"system": TASK_CODES, "code": business}], "text": _WORDS[business]},
+        "intent": "order",
+        "code": {"text": "Analyse fundus photographs and report"},
+        "focus": media[0],
+        "for": study.context.get("subject", study.subject),
+        "authoredOn": submission.accepted_at.isoformat(timespec="milliseconds"),
+        "lastModified": max(moments).isoformat(timespec="milliseconds"),
+        "input": [{"type": {"text": "photograph"}, "valueReference": each} for each in media],
+        **_outputs(study, deliveries, failures, submission),
+    }
+
+
+def _state(
+    own: Sequence[Image], images: Sequence[Image], study: Study, newest: Sequence[Delivery]
+) -> tuple[TaskState, str, str | None]:
+    """Task.status, business status and reason."""
+    if all(image.state is ImageState.CANCELLED for image in own):
+        return TaskState.CANCELLED, "cancelled", None
+    held = [image for image in own if _is_held(image)]
+    moving = [image for image in own if not _is_settled(image) and not _is_held(image)]
+    if moving:
+        least = min(moving, key=lambda image: _ORDER.index(image.state))
+        is_first = all(image.state is ImageState.RECEIVED and image.reason is None for image in own)
+        state = TaskState.ACCEPTED if is_first else TaskState.IN_PROGRESS
+        return state, "received" if is_first else _STAGE[least.state], _waiting(least)
+    if held:
+        return TaskState.ON_HOLD, "on-hold", held[0].reason
+    if all(_failure(image) for image in own):
+        return TaskState.FAILED, "failed", _failure(own[0])
+    parked = [each for each in newest if each.state is DeliveryState.PARKED]
+    if parked:
+        return TaskState.ON_HOLD, "on-hold", parked[0].reason
+    if not newest or any(not _is_settled(image) and not _is_held(image) for image in images):
+        return TaskState.IN_PROGRESS, "reporting", None
+    if all(each.state in {DeliveryState.CONFIRMED, DeliveryState.SUPERSEDED} for each in newest):
+        return TaskState.COMPLETED, "delivered", next(filter(None, map(_failure, own)), None)
+    return TaskState.IN_PROGRESS, "delivering", next((each.reason for each in newest if each.reason), None)
+
+
+_ORDER = (ImageState.RECEIVED, ImageState.PREPARED, ImageState.SENDING, ImageState.ANALYSING)
+_STAGE = dict(zip(_ORDER, ("preparing", "sending", "sending", "analysing"), strict=True))
+
+
+def _is_settled(image: Image) -> bool:
+    return image.state in {ImageState.ANSWERED, ImageState.REJECTED, ImageState.CANCELLED}
+
+
+def _is_held(image: Image) -> bool:
+    return image.state is ImageState.PARKED or (
+        image.state is ImageState.ANALYSING and image.reason == _ON_HOLD_AT_ANALYSER
+    )
+
+
+def _waiting(image: Image) -> str | None:
+    return image.reason if image.due_at is not None else None
+
+
+def _failure(image: Image) -> str | None:
+    """Why there will be no result for this image, or None."""
+    if image.state is ImageState.REJECTED:
+        return image.reason or "picture-damaged"
+    return "analysis-failed" if isinstance(image.analysis, AnalysisFailed) else None
+
+
+def _reason(reason: str) -> Json:
+    """Our code and its words; what a person wrote behind the code stays as text."""
+    code, _, told = reason.partition(": ")
+    words = _REASONS.get(code, code)
+    return {"coding": [{"system": TASK_CODES, "code": code}], "text": f"{words}: {told}" if told else words}
+
+
+def _outputs(study: Study, deliveries: Sequence[Delivery], failures: Sequence[Image], submission: Submission) -> Json:
+    outputs: list[Json] = []
+    if study.revision and deliveries:
+        reference = {"reference": f"DiagnosticReport/{deliveries[-1].report_id}"}
+        outputs.append({"type": {"text": "report"}, "valueReference": reference})
+    if not failures:
+        return {"output": outputs} if outputs else {}
+    issues = [
+        {
+            "severity": "error",
+            "code": "processing",
+            "details": _reason(_failure(image) or ""),
+            "diagnostics": f"Media/{submission.image_media[image.id]}",
+        }
+        for image in failures
+    ]
+    outputs.append({"type": {"text": "what went wrong"}, "valueReference": {"reference": "#outcome"}})
+    return {
+        "contained": [{"resourceType": "OperationOutcome", "id": "outcome", "issue": issues}],
+        "output": outputs,
+    }
