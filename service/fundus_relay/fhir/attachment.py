@@ -77,11 +77,12 @@ class Base64Decoder:
         self._sink.write(decoded)
 
     def _unescaped(self, text: bytes) -> bytes:
-        """JSON escapes taken for what they mean; one that is not complete yet waits."""
-        if b"\\\\" in text:
-            raise self._refusal(_what_is_wrong(text))
+        """JSON escapes taken for what they mean; one that is not complete yet waits.
+
+        Of an escaped backslash one backslash stays, which is no base64 and so refused.
+        """
         cut = _CUT_ESCAPE.search(text, max(0, len(text) - 6))
-        self._escape = b""
+        self._escape = cut[0] if cut else b""
         text = text[: cut.start()] if cut else text
         text = text.replace(b"\\/", b"/")
         for white in _WHITE_SPACE:
