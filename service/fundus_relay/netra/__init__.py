@@ -1,5 +1,4 @@
-"""The analyser's contract, read tolerantly and concluded from strictly; no I/O.
+"""The contract of the analyser's API: what is asked, what is answered, and what may be concluded. No I/O.
 
-Source: "Netra API Developer Documentation, Netra API 1.0", the vendor's only document. It contradicts itself; every
-contradiction that we know is read both ways, and none is resolved by guessing.
+Source: Netra API Developer Documentation, Netra API 1.0, by Leben Care ("the document" in this package).
 """

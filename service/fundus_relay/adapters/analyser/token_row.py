@@ -1,58 +1,23 @@
-"""The analyser's token in a row of the database: one for all processes, fetched by one of them at a time."""
+"""The analyser's token in a row of the database: one for all processes, asked for by one of them at a time."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from fundus_relay.adapters.database.pool import Connection, Pool, connected
 
+from .tokens import Held, Turn
+
 TURN = 0x46756E647573546B
-"""Key of the advisory lock."""
+"""Key of the advisory lock; not the row's own lock, for uploads are counted in that row meanwhile."""
 
-_PATIENTLY = "set local lock_timeout = '100s'; set local idle_in_transaction_session_timeout = '120s'"
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """The token as it stands in the row; `repr` does not show it."""
-
-    token: str | None
-    valid_until: datetime | None
-
-    def __repr__(self) -> str:
-        return f"Held(valid_until={self.valid_until!r})"
-
-
-class Turn(Protocol):
-    """Exclusive access to the row."""
-
-    held: Held
-
-    async def keep(self, token: str, valid_until: datetime, remaining: int | None, at: datetime) -> None:
-        """Put a new token there, with the credits that came with it."""
-        ...
-
-
-class TokenStore(Protocol):
-    """Where the token lies."""
-
-    async def look(self) -> Held:
-        """The token as it is now; waits for nobody."""
-        ...
-
-    def turn(self) -> AbstractTurn:
-        """Exclusive access; waits until nobody else has it."""
-        ...
-
-
-class AbstractTurn(Protocol):
-    async def __aenter__(self) -> Turn: ...
-
-    async def __aexit__(self, *_: object) -> bool | None: ...
+PATIENTLY = """
+    set local lock_timeout = '60s';
+    set local statement_timeout = '60s';
+    set local idle_in_transaction_session_timeout = '120s';
+"""
 
 
 class TokenRow:
@@ -66,10 +31,10 @@ class TokenRow:
             return await _read(connection)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[_RowTurn]:
+    async def turn(self) -> AsyncIterator[Turn]:
         async with connected(self._pool) as connection:
-            await connection.execute(_PATIENTLY)
-            await connection.execute("select pg_advisory_xact_lock(%s)", [TURN])  # not the row: uploads count there
+            await connection.execute(PATIENTLY)
+            await connection.execute("select pg_advisory_xact_lock(%s)", [TURN])
             yield _RowTurn(connection, await _read(connection))
 
 
@@ -78,11 +43,13 @@ class _RowTurn:
         self._connection = connection
         self.held = held
 
-    async def keep(self, token: str, valid_until: datetime, remaining: int | None, at: datetime) -> None:
+    async def keep(self, held: Held, remaining: int | None, at: datetime) -> None:
         await self._connection.execute(
-            "update account set token = %s, token_valid_until = %s, remaining = coalesce(%s, remaining),"
-            " remaining_at = %s where name = 'analyser'",
-            [token, valid_until, remaining, at],
+            "update account set token = %(token)s, token_valid_until = %(use_until)s,"
+            " remaining = coalesce(%(told)s::int, remaining),"
+            " remaining_at = case when %(told)s::int is null then remaining_at else %(at)s end"
+            " where name = 'analyser'",
+            {"token": held.token, "use_until": held.use_until, "told": remaining, "at": at},
         )
 
 
