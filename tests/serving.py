@@ -22,6 +22,7 @@ async def served(app: Any) -> AsyncIterator[str]:  # Any: an ASGI application
     """Its base URL, `http://127.0.0.1:PORT`, once it answers."""
     listening = socket.create_server(("127.0.0.1", 0))
     server = _Server(uvicorn.Config(app, log_config=None, http="httptools", timeout_graceful_shutdown=1))
+    app.state.connections = server.server_state.connections
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         while not server.started:

@@ -199,6 +199,8 @@ async def _listen(app: Any, host: str, port: int, stop: asyncio.Event) -> None: 
         timeout_graceful_shutdown=STOP_WITHIN_S,
     )
     server = _Server(config)
+    if hasattr(app, "state"):
+        app.state.connections = server.server_state.connections
     with _bound(host, port) as listening:
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         waiting = asyncio.create_task(stop.wait())

@@ -47,7 +47,8 @@ def fingerprint(study: Study, images: Sequence[Image]) -> str:
             _is_outstanding(image),
             repr(image.analysis),
             image.is_standin,
-            image.state is ImageState.REJECTED or image.reason if image.state is ImageState.PARKED else None,
+            image.state is ImageState.REJECTED,
+            image.reason if image.state is ImageState.PARKED else None,
         ]
         for image in images
         if image.state is not ImageState.CANCELLED
