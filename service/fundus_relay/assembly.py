@@ -138,7 +138,7 @@ async def _serve(settings: Settings, only: str | None) -> None:
                 parts.append(_serve_api(service, stop))
             if only != "api":
                 parts.append(run(service, stop))
-            log.info("started", extra={"process": only or "all", "port": settings.http.port})
+            log.info("started", extra={"part": only or "all", "port": settings.http.port})
             async with asyncio.TaskGroup() as group:
                 for part in parts:
                     group.create_task(part)
@@ -147,7 +147,7 @@ async def _serve(settings: Settings, only: str | None) -> None:
         raise Failed(str(why)) from why
     except* Failed as several:
         raise Failed(str(several.exceptions[0])) from several
-    log.info("stopped", extra={"process": only or "all"})
+    log.info("stopped", extra={"part": only or "all"})
 
 
 async def run(service: Service, stop: asyncio.Event, **how: Any) -> None:  # Any: run_worker's keywords

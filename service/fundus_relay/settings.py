@@ -109,7 +109,7 @@ class Settings(BaseSettings):
             UnknownSetting: a variable with our prefix is no setting.
             pydantic.ValidationError: a value is missing or does not parse; shows no secret.
         """
-        known = {*cls.model_fields, "local"}
+        known = {*cls.model_fields, "local", "standin"}
         prefix = "FUNDUS_RELAY_"
         for name in os.environ:
             if name.startswith(prefix) and name.removeprefix(prefix).lower().split("__")[0] not in known:

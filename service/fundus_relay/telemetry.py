@@ -32,6 +32,7 @@ FIELDS = frozenset(
         "method",
         "migration",
         "port",
+        "part",
         "process",
         "reason",
         "request",

@@ -55,17 +55,19 @@ def demonstrate(image: Path | None, out: Path) -> None:
         StackFailed: a server did not start.
     """
     out.mkdir(parents=True, exist_ok=True)
+    logs = out / "services.log"
+    logs.unlink(missing_ok=True)
     pictures = _pictures(image)
     print(DISCLAIMER)
     print("Starting the service, the analyser stand-in and the demonstration EHR ...", flush=True)
     with (
         tempfile.TemporaryDirectory(prefix="fundus-relay-demo-") as data_dir,
-        running(LocalPorts.free(), Path(data_dir)) as at,
+        running(LocalPorts.free(), Path(data_dir), logs=logs) as at,
         httpx.Client(trust_env=False, timeout=60) as client,
     ):
         for picture in pictures:
             _carry(picture, at, client, out)
-    print(f"\nThe FHIR JSON and the pictures with their boxes are in {out}{'/' if out.is_dir() else ''}")
+    print(f"\nThe FHIR JSON, the pictures with their boxes and the services' log are in {out}/")
 
 
 def _pictures(image: Path | None) -> Sequence[Picture]:

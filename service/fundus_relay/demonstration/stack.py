@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 from pydantic import Field
@@ -58,11 +59,14 @@ class StackFailed(Exception):
 
 
 @contextmanager
-def running(ports: LocalPorts, data_dir: Path, *, poll_interval_s: float = 1.0) -> Iterator[Addresses]:
+def running(
+    ports: LocalPorts, data_dir: Path, *, logs: Path | None = None, poll_interval_s: float = 1.0
+) -> Iterator[Addresses]:
     """All three, ready to be used; all of them are stopped on leaving.
 
     Args:
         data_dir: keeps the service's database and pictures, the stand-in's jobs and the EHR's resources.
+        logs: file for what they log; by default our own standard error.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     at = Addresses(
@@ -71,11 +75,12 @@ def running(ports: LocalPorts, data_dir: Path, *, poll_interval_s: float = 1.0) 
         analyser=f"http://{HOST}:{ports.standin_port}/v1",
         ehr=f"http://{HOST}:{ports.ehr_port}/fhir",
     )
-    standin = _start(
-        ["standin", "--host", HOST, "--port", str(ports.standin_port), "--state", str(data_dir / "standin.sqlite")]
-    )
-    ehr = _start(["ehr", "--host", HOST, "--port", str(ports.ehr_port), "--state", str(data_dir / "ehr.sqlite")])
-    service = _start(["serve"], _service_environment(ports, at, data_dir, poll_interval_s))
+    with ExitStack() as stack:
+        log = stack.enter_context(logs.open("ab")) if logs else None
+        given = ["--host", HOST, "--port"]
+        standin = _start(["standin", *given, str(ports.standin_port), "--state", str(data_dir / "standin.sqlite")], log)
+        ehr = _start(["ehr", *given, str(ports.ehr_port), "--state", str(data_dir / "ehr.sqlite")], log)
+        service = _start(["serve"], log, _service_environment(ports, at, data_dir, poll_interval_s))
     processes = {"stand-in": standin, "demonstration EHR": ehr, "service": service}
     try:
         _wait_until_ready(
@@ -119,12 +124,15 @@ def _service_environment(ports: LocalPorts, at: Addresses, data_dir: Path, poll_
     }
 
 
-def _start(arguments: list[str], environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+def _start(
+    arguments: list[str], log: IO[bytes] | None, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """A part of the stack in a process of its own; what the caller's environment says wins over `environment`."""
     return subprocess.Popen(  # noqa: S603 - our own program, with arguments of our own
         [sys.executable, "-m", "fundus_relay", *arguments],
         env={**(environment or {}), **os.environ},
         stdin=subprocess.DEVNULL,
+        stderr=log,
         start_new_session=True,  # Ctrl-C reaches us alone; we stop the others in order
     )
 
