@@ -142,8 +142,11 @@ def read_result(reply: Members, job_id: str, *, sent: Size | None = None) -> Res
 
 
 def explain_refusal(reply: Members, otherwise: Refusal = Refusal.OTHER) -> Refused | None:
-    """Why the reply says no; None when it says yes, or says nothing of it."""
-    outcomes = {outcome for value in reply.every("status") if (outcome := whole(value)) is not None}
+    """Why the reply says no; None when it says yes, or says nothing of it. Raises AnswerNotUnderstood."""
+    said = reply.every("status")
+    outcomes = {outcome for value in said if (outcome := whole(value)) is not None}
+    if not all(is_word(value) or whole(value) is not None for value in said):
+        raise AnswerNotUnderstood("status: neither number nor word")
     if not outcomes or outcomes == {OK}:
         return None
     if len(outcomes) > 1 or not outcomes <= {API_FAULT, API_REFUSAL}:

@@ -72,10 +72,11 @@ class Wire:
             raise AnalyserUnavailable(f"{call}: {type(exc).__name__}") from exc
         try:
             members = read_reply(answer.content)
+            refused = None if answer.is_success else explain_refusal(members)
         except AnswerNotUnderstood as exc:  # a gateway's page, not the analyser's word
             raise _refused_by_http(call, answer) from exc
         if not answer.is_success:
-            raise explain_refusal(members) or _refused_by_http(call, answer)
+            raise refused or _refused_by_http(call, answer)
         return Reply(members, STANDIN_HEADER in answer.headers or says_standin(members))
 
     async def hand_in(self, form: UploadForm) -> Reply:
