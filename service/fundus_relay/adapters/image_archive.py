@@ -30,7 +30,8 @@ SILENT_AT_MOST_S = 30.0
 FETCH_WITHIN_S = 120.0
 
 _PORTS = {"http": 80, "https": 443}
-_TRICKS = re.compile(r"[\\\x00-\x20\x7f-\U0010ffff#]|%2e|%2f|%5c|%25|(?:^|/)\.{1,2}(?:/|\Z)", re.IGNORECASE)
+_FOREIGN = re.compile(r"[^!-\[\]^-~]|#")  # white space, control characters, backslash, what is not ASCII, fragments
+_TRICKS = re.compile(r"%2[eEfF]|%5[cC]|%25|(?:^|/)\.{1,2}(?:/|\Z)")  # what one reader unescapes and another does not
 _PASSING = frozenset({408, 425, 429})
 _NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -137,7 +138,7 @@ def _split(url: str) -> SplitResult | None:
         is_plain = parts.scheme in _PORTS and parts.hostname and "@" not in parts.netloc and _port(parts) > 0
     except ValueError:
         return None
-    return parts if is_plain and not _TRICKS.search(url.partition("?")[0]) and not _TRICKS.search(parts.query) else None
+    return parts if is_plain and not _FOREIGN.search(url) and not _TRICKS.search(parts.path) else None
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
