@@ -93,6 +93,10 @@ async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
     picture = await ports.blobs.get(image.prepared.sha256)
     async with ports.ledger.transaction() as tx:
         mark = await tx.mark_credits()
+    if mark.remaining is None:  # nobody asked yet; without a count there is no evidence if this upload gets lost
+        await ports.analyser.credits()
+    async with ports.ledger.transaction() as tx:
+        mark = await tx.mark_credits()
         sending = await tx.move_image(image, ImageState.SENDING, credit_mark=mark, attempt=image.attempt + 1)
     if sending is None:
         return False
