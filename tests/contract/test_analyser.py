@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import httpx
 import pytest
 from pydantic import SecretStr
-from tests.fakes.analyser import NOT_UNDERSTOOD, FakeAnalyser, Fault
+from tests.fakes.analyser import NOT_UNDERSTOOD, FakeAnalyser, Fault, TokensInMemory
 from tests.serving import served
 
 from fundus_relay.adapters.analyser.netra import NetraAnalyser
@@ -28,6 +28,7 @@ from fundus_relay.domain.errors import (
     AnswerNotUnderstood,
     CredentialsRefused,
     CreditsExhausted,
+    StoreUnavailable,
     UploadAmbiguous,
 )
 from fundus_relay.domain.geometry import Box
@@ -120,9 +121,9 @@ class FakeSide:
 class StandinSide:
     """The stand-in behind a socket, asked by the real adapter."""
 
-    def __init__(self, url: str, pool: Pool, serving: AsyncExitStack, admin: httpx.AsyncClient) -> None:
+    def __init__(self, url: str, serving: AsyncExitStack, admin: httpx.AsyncClient) -> None:
         self.account = an_account(url)
-        self.analyser = NetraAnalyser(self.account, TokenRow(pool), SystemClock())
+        self.analyser = NetraAnalyser(self.account, TokensInMemory(), SystemClock())
         self._serving = serving
         self._admin = admin
 
@@ -171,12 +172,12 @@ def an_account(url: str, **fields: Any) -> NetraAccount:  # Any: a subset of the
 
 
 @pytest.fixture
-async def netra(pool: Pool) -> AsyncIterator[StandinSide]:
+async def netra() -> AsyncIterator[StandinSide]:
     async with AsyncExitStack() as stack:
         serving = await stack.enter_async_context(AsyncExitStack())
         url = await serving.enter_async_context(served(standin(StandinSettings(analyser="instant"))))
         admin = await stack.enter_async_context(httpx.AsyncClient(base_url=url, trust_env=False))
-        side = StandinSide(url, pool, serving, admin)
+        side = StandinSide(url, serving, admin)
         await stack.enter_async_context(side.analyser)
         yield side
 
@@ -360,19 +361,22 @@ async def test_many_calls_of_two_processes_on_a_forgotten_token_ask_for_one(
     job_id = await upload(netra)
     async with (
         open_pool(database_url, size=4) as other_pool,
+        NetraAnalyser(netra.account, TokenRow(pool), SystemClock()) as one,
         NetraAnalyser(netra.account, TokenRow(other_pool), SystemClock()) as other,
     ):
-        await other.status(job_id)
+        await asyncio.gather(one.status(job_id), other.status(job_id))
         await netra.forget_tokens()
         before = await netra.token_requests()
 
-        await asyncio.gather(*(one.status(job_id) for one in (netra.analyser, other) for _ in range(32)))
+        await asyncio.gather(*(each.status(job_id) for each in (one, other) for _ in range(32)))
 
     assert await netra.token_requests() == before + 1
 
 
 async def test_a_token_outlives_the_process_that_asked_for_it(netra: StandinSide, pool: Pool) -> None:
     job_id = await upload(netra)
+    async with NetraAnalyser(netra.account, TokenRow(pool), SystemClock()) as one:
+        await one.status(job_id)
     before = await netra.token_requests()
 
     async with NetraAnalyser(netra.account, TokenRow(pool), SystemClock()) as another:
@@ -382,10 +386,11 @@ async def test_a_token_outlives_the_process_that_asked_for_it(netra: StandinSide
 
 
 async def test_the_operator_sees_the_credits_that_came_with_the_token(
-    netra: StandinSide, ledger: PostgresLedger
+    netra: StandinSide, pool: Pool, ledger: PostgresLedger
 ) -> None:
     await netra.set_credits(77)
-    await netra.analyser.credits()
+    async with NetraAnalyser(netra.account, TokenRow(pool), SystemClock()) as analyser:
+        await analyser.credits()
 
     census = await ledger.census()
 
@@ -393,10 +398,20 @@ async def test_the_operator_sees_the_credits_that_came_with_the_token(
     assert census.credits_at is not None
 
 
-async def test_a_wrong_password_is_not_tried_again_and_again(netra: StandinSide, pool: Pool) -> None:
+async def test_a_row_that_is_out_of_reach_keeps_the_upload_here(netra: StandinSide, pool: Pool) -> None:
+    await pool.close()
+
+    async with NetraAnalyser(netra.account, TokenRow(pool), SystemClock()) as analyser:
+        with pytest.raises(StoreUnavailable):
+            await analyser.upload(PICTURE, "image/jpeg", "image-1")
+
+    assert await netra.times_paid(PICTURE) == 0
+
+
+async def test_a_wrong_password_is_not_tried_again_and_again(netra: StandinSide) -> None:
     wrong = netra.account.model_copy(update={"password": SecretStr("wrong")})
 
-    async with NetraAnalyser(wrong, TokenRow(pool), SystemClock()) as stranger:
+    async with NetraAnalyser(wrong, TokensInMemory(), SystemClock()) as stranger:
         with pytest.raises(CredentialsRefused):
             await stranger.upload(PICTURE, "image/jpeg", "image-1")
         await netra.go_away()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 
+from fundus_relay.adapters.analyser.tokens import Held, Turn
 from fundus_relay.domain.analysis import Analysis, AnalysisFailed, Graded
 from fundus_relay.domain.errors import (
     AnalyserRefused,
@@ -160,3 +164,28 @@ def _state(job: _Job, is_done: bool) -> str:
 
 def _sha256(picture: bytes | str) -> str:
     return picture if isinstance(picture, str) else hashlib.sha256(picture).hexdigest()
+
+
+class TokensInMemory:
+    """See `tokens.TokenStore`; for as many analysers as are given it.
+
+    Attributes:
+        remaining: credits that came with the last token that told them.
+    """
+
+    def __init__(self) -> None:
+        self.held = Held()
+        self.remaining: int | None = None
+        self._lock = asyncio.Lock()
+
+    async def look(self) -> Held:
+        return self.held
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Turn]:
+        async with self._lock:
+            yield self
+
+    async def keep(self, held: Held, remaining: int | None, at: datetime) -> None:
+        self.held = held
+        self.remaining = self.remaining if remaining is None else remaining
