@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fundus_relay.domain.geometry import Size
+import httpx
+from tests.fakes.analyser import FakeAnalyser
+
+from fundus_relay.adapters.database.pool import Pool, connected
 from fundus_relay.domain.policy import AmbiguousUpload
 from fundus_relay.domain.values import Accepted, Entry, Image, StoredPicture, Submitted
+from fundus_relay.imaging.format import examine
 from fundus_relay.pipeline.accept import accept
 from fundus_relay.pipeline.delivery import deliver
 from fundus_relay.pipeline.journey import advance_image
@@ -46,6 +50,9 @@ class World:
     ports: Ports
     clock: ManualClock
     queue: deque[tuple[Job, str]]
+    pool: Pool
+    analyser: FakeAnalyser
+    ehr: httpx.AsyncClient
     rules: Rules = field(
         default_factory=lambda: Rules(
             public_url="http://relay.test/fhir",
@@ -94,32 +101,46 @@ class World:
 
     async def images(self) -> list[Image]:
         """All, in order of arrival."""
-        async with self.ports.ledger.transaction() as tx:
-            found = await tx.resources.search("Task", [], count=1000)
-            submissions = [task["id"] for task in reversed(found.matches)]
-            images: dict[str, Image] = {}
-            for study_id in await self._studies(submissions, tx):
-                images |= {image.id: image for image in await tx.images(study_id)}
-        return list(images.values())
+        async with connected(self.pool) as connection:
+            rows = await (await connection.execute("select id::text from image order by arrival")).fetchall()
+        return [await self.image(row[0]) for row in rows]
 
-    async def _studies(self, submissions: list[str], tx: Any) -> list[str]:  # Any: the transaction with its connection
-        rows = await tx.connection.execute("select study_id::text from submission where id = any(%s)", [submissions])
-        return list(dict.fromkeys(row[0] for row in await rows.fetchall()))
+    async def at_ehr(self, kind: str, **criteria: str) -> list[dict[str, Any]]:
+        """What the EHR holds."""
+        found = (await self.ehr.get(f"/fhir/{kind}", params={"_count": "200", **criteria})).json()
+        return [entry["resource"] for entry in found.get("entry", [])]
 
-    async def task(self, task_id: str) -> Mapping[str, Any]:
+    async def report(self) -> dict[str, Any]:
+        """The only report at the EHR."""
+        (report,) = await self.at_ehr("DiagnosticReport")
+        return report
+
+    async def observations(self, code: str) -> list[dict[str, Any]]:
+        """Observations at the EHR with this code of ours."""
+        return [
+            each
+            for each in await self.at_ehr("Observation")
+            if any(coding["code"] == code for coding in each["code"]["coding"])
+        ]
+
+    async def ehr_fails(self, **faults: Any) -> None:
+        await self.ehr.post("/admin/faults", json=faults)
+
+    async def task(self, task_id: str | None) -> Mapping[str, Any]:
+        assert task_id is not None
         async with self.ports.ledger.transaction() as tx:
             task = await tx.resources.read("Task", task_id)
         assert task is not None
         return task
 
 
-async def a_photograph(world: World, picture: bytes, **media: Any) -> Entry:
+async def a_photograph(world: World, picture: bytes, *, method: str = "POST", **media: Any) -> Entry:
     """A validated Media with that picture in the blob store; override what matters."""
     sha256 = await world.ports.blobs.put(picture)
-    resource = {
+    resource: dict[str, Any] = {
         "resourceType": "Media",
         "status": "completed",
-        "subject": {"reference": "Patient/1"},
+        "subject": {"reference": "Patient/demo-patient"},
         "createdDateTime": "2026-11-23T09:30:00+00:00",
         "bodySite": RIGHT,
         "content": {"contentType": "image/jpeg"},
@@ -127,6 +148,7 @@ async def a_photograph(world: World, picture: bytes, **media: Any) -> Entry:
     }
     return Entry(
         {key: value for key, value in resource.items() if value is not None},
-        picture=StoredPicture(sha256, "image/jpeg", len(picture), Size(1280, 1024)),
+        method=method,
+        picture=StoredPicture(sha256, "image/jpeg", len(picture), examine(picture).size),
         element="Media",
     )

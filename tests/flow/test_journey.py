@@ -1,0 +1,395 @@
+"""The journey, situation by situation: what the EHR gets, what the Task says, what was paid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.fakes.analyser import NOT_UNDERSTOOD, Fault
+from tests.flow.world import LEFT, RIGHT, World, a_photograph
+from tests.unit.imaging.pictures import a_jpeg
+
+from fundus_relay.domain.analysis import Graded, Lesion, NotFundus, Ungradable
+from fundus_relay.domain.errors import InvalidResource
+from fundus_relay.domain.geometry import Box
+from fundus_relay.domain.policy import AmbiguousUpload
+from fundus_relay.domain.states import ImageState
+from fundus_relay.pipeline.operator import MayBePaidTwice, release
+
+ORDER = [{"reference": "ServiceRequest/77"}]
+EYE = a_jpeg(noise=11)
+OTHER_EYE = a_jpeg(noise=13)
+
+
+@pytest.fixture(autouse=True)
+async def the_order_is_known_at_the_ehr(world: World) -> None:
+    order = {"resourceType": "ServiceRequest", "id": "77", "status": "active", "intent": "order"}
+    await world.ehr.put("/fhir/ServiceRequest/77", json=order)
+
+
+def lesion(literal: str, *box: float) -> Lesion:
+    return Lesion(literal, Box(*box), str([int(each) for each in box]))
+
+
+async def test_a_normal_eye_becomes_a_preliminary_report(world: World) -> None:
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+
+    await world.finish()
+
+    assert (await world.report())["status"] == "preliminary"
+    (presence,) = await world.observations("dr-presence")
+    assert presence["valueCodeableConcept"]["text"] == "Not detected"
+    assert presence["interpretation"][0]["coding"][0]["code"] == "ND"
+    assert (await world.task(taken.task_id))["status"] == "completed"
+    assert world.analyser.times_paid == 1
+
+
+async def test_every_lesion_keeps_its_box_and_its_word(world: World) -> None:
+    seen = Graded(True, True, (lesion("Deep Hemorrhage", 10, 20, 30, 44), lesion("Odd Sign", 0, 0, 1280, 1024)))
+    world.analyser.conclude(await prepared(world, EYE), seen)
+    await world.accept(await a_photograph(world, EYE))
+
+    await world.finish()
+
+    (lesions,) = await world.observations("lesion-regions")
+    assert [each["code"]["text"] for each in lesions["component"]] == ["Deep Hemorrhage", "Odd Sign"]
+    parts = {part["url"]: part for part in lesions["component"][0]["extension"][0]["extension"]}
+    assert [parts[name]["valueDecimal"] for name in ("xMin", "yMin", "xMax", "yMax")] == [10, 20, 30, 44]
+    assert parts["source"]["valueString"] == "[10, 20, 30, 44]"
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [(Ungradable(), "image-ungradable"), (NotFundus(), "not-a-fundus-image")],
+    ids=["ungradable", "not"],
+)
+async def test_what_cannot_be_judged_has_no_value(world: World, seen: Any, why: str) -> None:
+    world.analyser.conclude(await prepared(world, EYE), seen)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+
+    await world.finish()
+
+    for code in ("dr-presence", "referable-dr"):
+        (observation,) = await world.observations(code)
+        assert "valueCodeableConcept" not in observation
+        assert why in [coding["code"] for coding in observation["dataAbsentReason"]["coding"]]
+    assert "not detected" not in (await world.report())["conclusion"].lower()
+    assert (await world.task(taken.task_id))["status"] == "completed"
+
+
+async def test_an_answer_that_nobody_understands_waits_for_a_person(world: World) -> None:
+    world.analyser.conclude(await prepared(world, EYE), NOT_UNDERSTOOD)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+
+    await world.finish()
+
+    assert await world.at_ehr("DiagnosticReport") == []
+    task = await world.task(taken.task_id)
+    assert (task["status"], task["statusReason"]["coding"][0]["code"]) == ("on-hold", "answer-not-understood")
+
+
+async def test_a_released_answer_is_fetched_again_and_costs_nothing(world: World) -> None:
+    picture = await prepared(world, EYE)
+    world.analyser.conclude(picture, NOT_UNDERSTOOD)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await world.finish()
+    world.analyser.conclude(picture, Graded(False, False))
+
+    (image,) = await world.images()
+    await release(image.id, world.ports.ledger, world.clock)
+    await world.finish()
+
+    assert (await world.task(taken.task_id))["status"] == "completed"
+    assert world.analyser.times_paid == 1
+
+
+async def test_a_failed_analysis_gives_no_report_and_a_failed_task(world: World) -> None:
+    world.analyser.strike(Fault.FAILED)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+
+    await world.finish()
+
+    task = await world.task(taken.task_id)
+    assert (task["status"], task["statusReason"]["coding"][0]["code"]) == ("failed", "analysis-failed")
+    assert task["contained"][0]["resourceType"] == "OperationOutcome"
+    assert await world.at_ehr("DiagnosticReport") == []
+
+
+async def test_an_image_on_hold_does_not_keep_the_other_eye_back(world: World) -> None:
+    world.analyser.strike(Fault.HOLD)
+    right, left = await world.accept(
+        await a_photograph(world, EYE, basedOn=ORDER),
+        await a_photograph(world, OTHER_EYE, basedOn=ORDER, bodySite=LEFT),
+    )
+    await world.finish()
+    assert right.task_id == left.task_id
+    assert (await world.task(right.task_id))["status"] == "on-hold"
+    assert (await world.report())["status"] == "partial"
+
+    for image in await world.images():
+        world.analyser.finish(image.job_id or "")
+    await world.finish(step=timedelta(minutes=20))
+
+    assert (await world.report())["status"] == "preliminary"
+    assert len(await world.observations("dr-presence")) == 2
+    assert (await world.task(right.task_id))["status"] == "completed"
+
+
+async def test_an_analyser_that_stays_silent_parks_the_image_and_a_person_may_ask_again(world: World) -> None:
+    world.analyser.strike(Fault.STUCK)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await world.finish(rounds=12)
+    (image,) = await world.images()
+    assert (image.state, image.reason) == (ImageState.PARKED, "analyser-silent")
+
+    world.analyser.finish(image.job_id or "")
+    await release(image.id, world.ports.ledger, world.clock)
+    await world.finish()
+
+    assert (await world.task(taken.task_id))["status"] == "completed"
+    assert world.analyser.times_paid == 1
+
+
+async def test_the_same_picture_sent_twice_is_paid_once(world: World) -> None:
+    (first,) = await world.accept(await a_photograph(world, EYE))
+    await world.finish()
+    (second,) = await world.accept(await a_photograph(world, EYE))
+    await world.finish()
+
+    assert first.task_id != second.task_id
+    assert (await world.task(second.task_id))["status"] == "completed"
+    assert world.analyser.times_paid == 1
+    assert len(await world.at_ehr("DiagnosticReport")) == 1
+
+
+async def test_the_same_picture_of_another_patient_is_another_analysis(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE))
+    await world.accept(await a_photograph(world, EYE, subject={"reference": "Patient/second-patient"}))
+
+    await world.finish()
+
+    assert world.analyser.times_paid == 2
+    assert len(await world.at_ehr("DiagnosticReport")) == 2
+
+
+async def test_a_late_image_is_a_revision_of_the_same_report(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE, basedOn=ORDER))
+    await world.finish()
+    before = await world.report()
+    await world.accept(await a_photograph(world, OTHER_EYE, basedOn=ORDER, bodySite=LEFT))
+
+    await world.finish()
+
+    after = await world.report()
+    assert after["id"] == before["id"]
+    assert len(after["result"]) > len(before["result"])
+    assert after["basedOn"] == ORDER
+    assert len(await world.at_ehr("Provenance")) == 2
+
+
+async def test_the_eye_that_a_sender_corrects_is_corrected_in_the_report(world: World) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1", bodySite=LEFT)
+    await world.accept(photograph)
+    await world.finish()
+    corrected = replace(photograph, resource={**photograph.resource, "bodySite": RIGHT})
+
+    await world.accept(corrected)
+    await world.finish()
+
+    (presence,) = await world.observations("dr-presence")
+    assert presence["bodySite"]["text"] == "Right eye"
+    assert world.analyser.times_paid == 1
+
+
+async def test_one_picture_as_both_eyes_is_refused(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE, bodySite=LEFT))
+
+    with pytest.raises(InvalidResource, match="laterality-conflict"):
+        await world.accept(await a_photograph(world, EYE, bodySite=RIGHT))
+
+
+async def test_an_eye_that_nobody_stated_is_reported_so(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE, bodySite=None))
+
+    await world.finish()
+
+    (presence,) = await world.observations("dr-presence")
+    assert presence["bodySite"]["coding"][0]["code"] == "81745001"
+
+
+async def test_the_pixels_of_a_media_cannot_be_exchanged(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE, method="PUT", id="m1"))
+
+    with pytest.raises(InvalidResource, match="picture-changed"):
+        await world.accept(await a_photograph(world, OTHER_EYE, method="PUT", id="m1"))
+
+
+# ----------------------------------------------------------------------------------------------------- what may be paid
+
+
+async def test_an_upload_that_never_arrived_is_sent_again(world: World) -> None:
+    world.analyser.strike(Fault.REQUEST_LOST)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await know_credits(world)
+
+    await world.finish()
+
+    assert (await world.task(taken.task_id))["status"] == "completed"
+    assert world.analyser.times_paid == 1
+    assert (await world.ports.ledger.census()).possibly_double_spent == 0
+
+
+async def test_an_upload_that_was_paid_and_lost_waits_for_a_person_by_default(world: World) -> None:
+    world.analyser.strike(Fault.ANSWER_LOST)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await know_credits(world)
+    await world.finish()
+    assert (await world.task(taken.task_id))["statusReason"]["coding"][0]["code"] == "upload-ambiguous"
+
+    (image,) = await world.images()
+    with pytest.raises(MayBePaidTwice):
+        await release(image.id, world.ports.ledger, world.clock)
+    await release(image.id, world.ports.ledger, world.clock, pay_again=True)
+    await world.finish()
+
+    assert (await world.task(taken.task_id))["status"] == "completed"
+    assert (await world.ports.ledger.census()).possibly_double_spent == 1
+
+
+async def test_resend_once_pays_again_once_and_counts_it(world: World) -> None:
+    world.rules = replace(world.rules, ambiguous_upload=AmbiguousUpload.RESEND_ONCE)
+    world.analyser.strike(Fault.ANSWER_LOST)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await know_credits(world)
+
+    await world.finish()
+
+    assert (await world.task(taken.task_id))["status"] == "completed"
+    assert world.analyser.times_paid == 2
+    assert (await world.ports.ledger.census()).possibly_double_spent == 1
+
+
+async def test_resend_once_does_not_pay_a_third_time(world: World) -> None:
+    world.rules = replace(world.rules, ambiguous_upload=AmbiguousUpload.RESEND_ONCE)
+    world.analyser.strike(Fault.ANSWER_LOST, Fault.ANSWER_LOST)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await know_credits(world)
+
+    await world.finish()
+
+    assert (await world.task(taken.task_id))["status"] == "on-hold"
+    assert world.analyser.times_paid == 2
+
+
+async def test_hold_never_sends_again(world: World) -> None:
+    world.rules = replace(world.rules, ambiguous_upload=AmbiguousUpload.HOLD)
+    world.analyser.strike(Fault.REQUEST_LOST)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+
+    await world.finish()
+
+    assert (await world.task(taken.task_id))["status"] == "on-hold"
+    assert world.analyser.times_paid == 0
+
+
+async def test_an_analyser_out_of_reach_is_waited_for_and_the_task_says_so(world: World) -> None:
+    world.analyser.is_reachable = False
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await world.run_jobs()
+    assert (await world.task(taken.task_id))["statusReason"]["coding"][0]["code"] == "analyser-unavailable"
+
+    world.analyser.is_reachable = True
+    await world.finish(step=timedelta(minutes=20))
+
+    assert (await world.task(taken.task_id))["status"] == "completed"
+
+
+async def test_an_account_without_credits_holds_images_until_there_are_some(world: World) -> None:
+    world.analyser.remaining = 0
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await world.finish()
+    assert (await world.task(taken.task_id))["statusReason"]["coding"][0]["code"] == "analyser-credits-exhausted"
+
+    world.analyser.remaining = 5
+    await world.finish(step=timedelta(minutes=20))
+
+    assert (await world.task(taken.task_id))["status"] == "completed"
+
+
+# ------------------------------------------------------------------------------------------------------------- the EHR
+
+
+async def test_an_ehr_that_is_busy_is_tried_again_when_it_asked_for(world: World) -> None:
+    await world.ehr_fails(unavailable=1, retry_after=600)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await world.run_jobs()
+    await world.finish(rounds=1, step=timedelta(minutes=2))
+    assert (await world.task(taken.task_id))["statusReason"]["coding"][0]["code"] == "record-unavailable"
+
+    await world.finish(rounds=2, step=timedelta(minutes=11))
+
+    assert (await world.task(taken.task_id))["status"] == "completed"
+
+
+async def test_an_ehr_that_stays_away_parks_the_delivery_after_the_horizon(world: World) -> None:
+    await world.ehr_fails(unavailable=1000)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await world.finish(rounds=30, step=timedelta(hours=3))
+    assert (await world.task(taken.task_id))["statusReason"]["coding"][0]["code"] == "delivery-horizon-passed"
+
+    await world.ehr_fails()
+    (parked,) = await world.ports.ledger.parked()
+    await release(parked.id, world.ports.ledger, world.clock)
+    await world.finish()
+
+    assert (await world.task(taken.task_id))["status"] == "completed"
+
+
+async def test_an_answer_lost_after_the_write_makes_no_second_report(world: World) -> None:
+    await world.ehr_fails(lose_answer=1)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+
+    await world.finish()
+
+    assert (await world.task(taken.task_id))["status"] == "completed"
+    assert len(await world.at_ehr("DiagnosticReport")) == 1
+    assert len(await world.at_ehr("Provenance")) == 1
+
+
+async def test_a_patient_that_the_ehr_does_not_know_parks_the_delivery_with_the_reason(world: World) -> None:
+    (taken,) = await world.accept(await a_photograph(world, EYE, subject={"reference": "Patient/nobody"}))
+
+    await world.finish()
+
+    task = await world.task(taken.task_id)
+    assert task["status"] == "on-hold"
+    assert "HAPI-1094" in task["statusReason"]["text"]
+    assert "nobody" not in task["statusReason"]["text"]
+
+
+async def test_a_report_that_a_person_signed_is_never_overwritten(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE, basedOn=ORDER))
+    await world.finish()
+    signed = {**(await world.report()), "status": "final"}
+    await world.ehr.put(f"/fhir/DiagnosticReport/{signed['id']}", json=signed)
+    (late,) = await world.accept(await a_photograph(world, OTHER_EYE, basedOn=ORDER, bodySite=LEFT))
+
+    await world.finish()
+
+    assert (await world.report())["status"] == "final"
+    assert "report-signed" in (await world.task(late.task_id))["statusReason"]["text"]
+
+
+async def prepared(world: World, picture: bytes) -> str:
+    """SHA-256 of what the analyser will get of a picture."""
+    from fundus_relay.imaging.preparation import prepare
+
+    return prepare(picture).sha256
+
+
+async def know_credits(world: World) -> None:
+    """As if the account's count had come with an earlier token."""
+    async with world.ports.ledger.transaction() as tx:
+        await tx.confirm_upload(world.analyser.remaining)
