@@ -194,10 +194,10 @@ async def upload(side: OtherSide, picture: bytes = PICTURE) -> str:
     return (await side.analyser.upload(picture, "image/jpeg", "image-1")).job_id
 
 
-async def ended(side: OtherSide, job_id: str) -> str:
+async def ended(analyser: Analyser, job_id: str) -> str:
     """Its state, once it is no longer queued; the answer of each question is the wait."""
     for _ in range(500):
-        literal = (await side.analyser.status(job_id)).literal
+        literal = (await analyser.status(job_id)).literal
         if literal != "QUEUED":
             return literal
     raise AssertionError("the job never ended")
@@ -223,7 +223,7 @@ async def test_a_job_that_ended_has_the_result_of_its_picture(side: OtherSide) -
     await side.conclude(PICTURE, WORDS, BOXES)
     job_id, another = await upload(side), await upload(side, ANOTHER)
 
-    assert (await ended(side, job_id), await ended(side, another)) == ("COMPLETED", "COMPLETED")
+    assert (await ended(side.analyser, job_id), await ended(side.analyser, another)) == ("COMPLETED", "COMPLETED")
     answer = await side.analyser.result(job_id)
     assert answer.analysis == Graded(True, True, LESIONS, WORDS)
     assert answer.used_on is not None
@@ -239,7 +239,7 @@ async def test_a_job_that_ended_has_the_result_of_its_picture(side: OtherSide) -
 async def test_what_cannot_be_judged_has_no_verdict(side: OtherSide, said: dict[str, str], kind: type) -> None:
     await side.conclude(PICTURE, {**WORDS, **said}, [])
     job_id = await upload(side)
-    await ended(side, job_id)
+    await ended(side.analyser, job_id)
 
     assert isinstance((await side.analyser.result(job_id)).analysis, kind)
 
@@ -247,7 +247,7 @@ async def test_what_cannot_be_judged_has_no_verdict(side: OtherSide, said: dict[
 async def test_a_word_that_nobody_knows_is_no_result(side: OtherSide) -> None:
     await side.conclude(PICTURE, {**WORDS, "drYes": "Perhaps"}, [])
     job_id = await upload(side)
-    await ended(side, job_id)
+    await ended(side.analyser, job_id)
 
     with pytest.raises(AnswerNotUnderstood, match="drYes"):
         await side.analyser.result(job_id)
@@ -257,14 +257,14 @@ async def test_a_job_may_end_with_an_error(side: OtherSide) -> None:
     await side.strike(Fault.FAILED)
     job_id = await upload(side)
 
-    assert await ended(side, job_id) == "ERROR"
+    assert await ended(side.analyser, job_id) == "ERROR"
     assert (await side.analyser.result(job_id)).analysis == AnalysisFailed("LC-ERR-0035")
 
 
 async def test_a_job_may_be_held(side: OtherSide) -> None:
     await side.strike(Fault.HOLD)
 
-    assert await ended(side, await upload(side)) == "HOLD"
+    assert await ended(side.analyser, await upload(side)) == "HOLD"
 
 
 async def test_the_result_of_a_job_that_has_not_ended_is_asked_for_later(side: OtherSide) -> None:
@@ -327,7 +327,7 @@ async def test_a_passing_fault_says_when_to_come_again(side: OtherSide) -> None:
         await side.analyser.status(job_id)
 
     assert unavailable.value.retry_after == timedelta(seconds=1)
-    assert (await ended(side, job_id)) == "COMPLETED"
+    assert (await ended(side.analyser, job_id)) == "COMPLETED"
 
 
 async def test_forgotten_tokens_cost_nothing_and_lose_nothing(side: OtherSide) -> None:
@@ -336,7 +336,7 @@ async def test_forgotten_tokens_cost_nothing_and_lose_nothing(side: OtherSide) -
 
     assert await upload(side, ANOTHER) != job_id
     await side.forget_tokens()
-    assert await ended(side, job_id) == "COMPLETED"
+    assert await ended(side.analyser, job_id) == "COMPLETED"
     assert await side.times_paid(ANOTHER) == 1
 
 
@@ -353,6 +353,24 @@ async def test_an_analyser_out_of_reach_takes_nothing_for_certain(side: OtherSid
 
 
 # ------------------------------------------------------------------------------------------- the real adapter alone
+
+
+@pytest.mark.parametrize("results", ["document", "well-formed", "typographic"])
+@pytest.mark.parametrize("status_shape", ["statusJob", "status"])
+async def test_every_shape_of_the_standin_is_read(
+    results: Any, status_shape: Any
+) -> None:  # Any: literals of its settings
+    settings = StandinSettings(analyser="instant", results=results, status_shape=status_shape)
+    async with (
+        served(standin(settings)) as url,
+        NetraAnalyser(an_account(url), TokensInMemory(), SystemClock()) as analyser,
+    ):
+        job_id = (await analyser.upload(PICTURE, "image/jpeg", "image-1")).job_id
+        assert await ended(analyser, job_id) == "COMPLETED"
+        analysis = (await analyser.result(job_id)).analysis
+
+    assert isinstance(analysis, Graded)
+    assert (analysis.has_retinopathy, analysis.is_referable, analysis.lesions) == (False, False, ())
 
 
 async def test_many_calls_of_two_processes_on_a_forgotten_token_ask_for_one(
@@ -383,6 +401,13 @@ async def test_a_token_outlives_the_process_that_asked_for_it(netra: StandinSide
         await another.status(job_id)
 
     assert await netra.token_requests() == before
+
+
+async def test_the_row_serves_any_number_of_turns(netra: StandinSide, pool: Pool) -> None:
+    async with NetraAnalyser(netra.account, TokenRow(pool), SystemClock()) as analyser:
+        counts = [await analyser.credits() for _ in range(12)]
+
+    assert counts == [1000] * 12
 
 
 async def test_the_operator_sees_the_credits_that_came_with_the_token(

@@ -99,9 +99,17 @@ def test_an_outcome_that_we_do_not_know_is_no_success(status: object) -> None:
         read_upload(reply(status=status, jobId="J"))
 
 
-def test_two_outcomes_are_none() -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"status":200,"status":500,"jobId":"J"}',
+        b'{"status":411,"status":500,"jobId":"J"}',
+        b'{"status":200,"status":200.0,"jobId":"J"}',
+    ],
+)
+def test_two_outcomes_are_none(body: bytes) -> None:
     with pytest.raises(AnswerNotUnderstood):
-        read_upload(read_reply(b'{"status":200,"status":500,"jobId":"J"}'))
+        read_upload(read_reply(body))
 
 
 @pytest.mark.parametrize("job_id", [None, "", 7, "a\nb", "x" * 201])

@@ -221,7 +221,7 @@ def test_a_word_given_twice_and_alike_is_one_word() -> None:
         ),
         *("[3,2,1,4]", "[1,4,3,2]", "[1,2,1,4]", "[-1,2,3,4]", "[NaN,2,3,4]", "[1,2,Infinity,4]", "[1,2,1e400,4]"),
         *("[01,2,3,4]", "[1,2,3,4]]", "[[1,2,3,4]]", "[1,2,3,true]", "[1,2,3,4] [5,6,7,8]", '["1","2","3","4"]'),
-        *([1, 2, 3], [1, 2, 3, True], ["1", "2", "3", "4"], [1, 2, None, 4], [1, 2, 3, 10**400], None, 7, {"x": 1}),
+        *([1, 2, 3], [True, 2, 3, 4], ["1", "2", "3", "4"], [1, 2, None, 4], [1, 2, 3, 10**400], None, 7, {"x": 1}),
     ],
 )
 def test_a_box_that_cannot_be_read_for_sure_is_refused(said: object) -> None:
@@ -326,6 +326,8 @@ def test_a_typographic_quote_within_a_word_stays_there() -> None:
         json.dumps({**WORDS, "lesionBbox": ["[1,2,3,4]"]}),
         json.dumps(WORDS) + '"lesionBbox":"[]"',
         json.dumps(WORDS) + '"lesionBbox"[]',
+        json.dumps(WORDS) + '{"lesionBbox":[]',
+        json.dumps(WORDS) + '{"lesionBbox":[]}}}',
         json.dumps(WORDS) + "}",
         json.dumps(WORDS) + ",,",
         json.dumps([WORDS]),

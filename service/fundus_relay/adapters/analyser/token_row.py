@@ -33,7 +33,7 @@ class TokenRow:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[Turn]:
         async with connected(self._pool) as connection:
-            await connection.execute(PATIENTLY)
+            await connection.execute(PATIENTLY, prepare=False)  # several statements cannot be prepared
             await connection.execute("select pg_advisory_xact_lock(%s)", [TURN])
             yield _RowTurn(connection, await _read(connection))
 
