@@ -178,8 +178,6 @@ def _check_answer(answer: httpx.Response, limit: int) -> None:
             f"the picture's server answered {answer.status_code}",
             retry_after=_retry_after(answer.headers.get("retry-after", "")),
         )
-    if answer.is_redirect:
-        raise ImageNotThere("the picture's server redirects, which is not followed")
     if answer.status_code != 200:
         raise ImageNotThere(f"the picture's server answered {answer.status_code}")
     if answer.headers.get("content-encoding", "identity") != "identity":

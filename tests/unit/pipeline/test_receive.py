@@ -204,7 +204,7 @@ async def test_more_pictures_than_allowed_are_refused(picture: bytes, blobs: Dir
     assert refused == [("Bundle.entry[2].resource.content.data", "too-many-pictures")]
 
 
-async def test_a_picture_that_stands_twice_in_one_media_is_refused(blobs: DirectoryBlobs) -> None:
+async def test_a_picture_that_stands_twice_in_one_media_is_refused(blobs: DirectoryBlobs, folder: Path) -> None:
     async def doubled() -> AsyncIterator[bytes]:
         yield b'{"resourceType": "Media", "content": {"data": "QUJD", "data": "QUJD"}}'
 
@@ -212,6 +212,7 @@ async def test_a_picture_that_stands_twice_in_one_media_is_refused(blobs: Direct
         await receive(doubled(), blobs, FakeImageArchive(ARCHIVE), Limits())
 
     assert caught.value.issues[0].element == "Media.content.data"
+    assert files(folder) == []
 
 
 @pytest.mark.parametrize(
