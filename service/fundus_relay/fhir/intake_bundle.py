@@ -47,7 +47,7 @@ def _check_frame(bundle: Json) -> Iterator[Issue]:
     ]
     wrong, _ = examine_structure({**bundle, "entry": bare} if listed else bundle, "Bundle")
     yield from wrong
-    if bundle.get("type") not in {None, "transaction", "batch"}:
+    if bundle.get("type") not in (None, "transaction", "batch"):
         yield Issue("Bundle.type", "not-supported", "send a transaction or a batch", "bundle-type")
     for index, each in enumerate(listed):
         if isinstance(each, dict):

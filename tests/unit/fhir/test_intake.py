@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fundus_relay.domain.errors import InvalidResource
 from fundus_relay.domain.laterality import Laterality
@@ -510,3 +513,52 @@ def test_the_time_of_the_photograph_is_as_sent() -> None:
     assert captured({"createdPeriod": {"start": "2024-05-02", "end": "2024-05-03"}}) == "2024-05-02"
     assert captured({"createdPeriod": {"end": "2024-05-03"}}) is None
     assert captured({}) is None
+
+
+WHOLE = a_bundle(
+    an_entry(a_patient(name=[{"family": "Roe", "given": ["Jane"]}]), fullUrl=P1),
+    an_entry(an_order(**about(P1)), fullUrl=ORDER),
+    an_entry(
+        a_media(
+            **about(P1),
+            id="m",
+            basedOn=[{"reference": ORDER}],
+            bodySite=SITE,
+            createdPeriod={"start": "2024"},
+            contained=[{"resourceType": "Device", "id": "cam"}],
+            device={"reference": "#cam"},
+        ),
+        request={"method": "PUT", "url": "Media/m", "ifMatch": 'W/"1"'},
+    ),
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.sampled_from(["", "x", "#", "Media/m"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["url", "x", "id"]), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def places(part: Any) -> list[tuple[Any, Any]]:
+    """Every container of a document with each of its keys."""
+    keys = list(part) if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ()
+    return [place for key in keys for place in [(part, key), *places(part[key])]]
+
+
+@given(st.integers(0, len(places(WHOLE)) - 1), ANYTHING | st.just(LEAVE_OUT))
+@settings(max_examples=600, deadline=None)
+def test_whatever_stands_anywhere_is_refused_in_our_words_or_taken(number: int, value: Any) -> None:
+    document = deepcopy(WHOLE)
+    container, key = places(document)[number]
+    if value is LEAVE_OUT:
+        del container[key]
+    else:
+        container[key] = value
+
+    try:
+        submitted = read_submission(document) if isinstance(document.get("resourceType"), str) else None
+    except InvalidResource as why:
+        assert all(issue.text and "Roe" not in issue.text for issue in why.issues)
+    else:
+        for entry in submitted.entries if submitted else ():
+            laterality(entry.resource)
+            captured(entry.resource)
