@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+import fundus_relay.api.errors
+import fundus_relay.pipeline.operator  # noqa: F401 - so does this
 from fundus_relay.demonstration.stack import LocalPorts
 from fundus_relay.domain.errors import RelayError
 from fundus_relay.settings import Settings
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from fundus_relay.standin.settings import StandinSettings
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -22,6 +26,7 @@ def settings() -> str:
     rows = [
         *_rows("FUNDUS_RELAY_", Settings),
         *_rows("FUNDUS_RELAY_LOCAL__", LocalPorts),
+        *_rows("FUNDUS_RELAY_STANDIN__", StandinSettings),
     ]
     return _table(("variable", "default", "what it is"), rows)
 
@@ -63,6 +68,8 @@ def _default(field: FieldInfo) -> str:
     value: Any = field.default  # Any: a default is of any type
     if value is PydanticUndefined:
         return "**required**"
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
     if value is None or value == ():
         return "–"
     if hasattr(value, "total_seconds"):

@@ -23,7 +23,8 @@ _FILL = """
     insert into relay.image (id, study_id, media_id, source, source_sha256, state, since, job_id, analysing_since,
                              due_at, prepared)
         select gen_random_uuid(), id, 'none', jsonb_build_object('sha256', repeat('a', 64),
-                   'media_type', 'image/jpeg', 'byte_count', 1, 'size', jsonb_build_object('columns', 1280, 'rows', 1024)),
+                   'media_type', 'image/jpeg', 'byte_count', 1,
+                   'size', jsonb_build_object('columns', 1280, 'rows', 1024)),
                repeat('a', 64), 'analysing', now(), 'job-' || row_number() over (), now(),
                now() + random() * interval '90 seconds', null
           from relay.study where key like 'waiting-%%'

@@ -16,8 +16,8 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
-from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 
+from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.assembly import Service, opened, run
 from fundus_relay.settings import Settings
 from fundus_relay.worker.lane import Pace

@@ -15,19 +15,19 @@ from typing import Any
 
 import httpx
 import pytest
-from fundus_relay.adapters.blobs import DirectoryBlobs
-from fundus_relay.demonstration.ehr import demonstration_ehr
-from fundus_relay.standin.app import standin
-from fundus_relay.standin.settings import StandinSettings
 from tests.serving import served
 from tests.system.dying_worker import POINTS
 from tests.unit.imaging.pictures import a_jpeg
 
+from fundus_relay.adapters.blobs import DirectoryBlobs
 from fundus_relay.adapters.clock import SystemClock
 from fundus_relay.adapters.database.ledger import PostgresLedger
+from fundus_relay.demonstration.ehr import demonstration_ehr
 from fundus_relay.domain.values import Accepted, Entry, StoredPicture, Submitted
 from fundus_relay.imaging.format import examine
 from fundus_relay.pipeline.accept import accept
+from fundus_relay.standin.app import standin
+from fundus_relay.standin.settings import StandinSettings
 
 pytestmark = pytest.mark.slow
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from tests.readme_tables import README, leaves, written
+
 from fundus_relay.domain.errors import AnswerNotUnderstood, RecordRefused, UploadAmbiguous
 from fundus_relay.pipeline.delivery import HORIZON_PASSED
 from fundus_relay.pipeline.poll import SILENT
-
-from tests.readme_tables import README, leaves, written
 
 
 def test_the_tables_of_settings_and_errors_are_the_codes() -> None:

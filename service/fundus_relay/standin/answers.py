@@ -1,6 +1,7 @@
 """Results in the shape of the document's sample, malformed as it is there, or mended.
 
-Source: Netra API 1.0, getResult, sample (a): the object is closed before `lesionBbox`; boxes are strings. The document
+Source: Netra API 1.0, getResult, sample (a): the object is closed before `lesionBbox` and not after it; boxes
+are strings. The document
 states no negative word; we say the plain opposites ("Not Detected", "NO", "Ungradable Image").
 """
 
@@ -48,7 +49,7 @@ def result_of(seen: Seen, shape: str) -> str:
     tail = f'"lesionBbox":{json.dumps(boxes, separators=(",", ":"))}'
     if shape == "well-formed":
         return f"{head[:-1]},{tail}}}"
-    broken = f"{head}{tail}}}"
+    broken = f"{head}{tail}"
     return _with_typographic_quotes(broken) if shape == "typographic" else broken
 
 

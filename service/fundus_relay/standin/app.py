@@ -79,6 +79,7 @@ class Desk:
             Route("/admin/results", self.choose_result, methods=["POST"]),
             Route("/admin/account", self.set_account, methods=["POST"]),
             Route("/admin/counts", self.counts),
+            Route("/admin/jobs", self.jobs),
             Route("/admin/reset", self.reset, methods=["POST"]),
         ]
 
@@ -212,6 +213,11 @@ class Desk:
 
     async def counts(self, _: Request) -> Response:
         return JSONResponse(self.book.counts())
+
+    async def jobs(self, request: Request) -> Response:
+        """Jobs of the picture with ?sha256=, newest first."""
+        jobs = self.book.jobs_of(request.query_params.get("sha256", ""))
+        return JSONResponse([{"jobId": job.id, "state": job.state, "result": job.result} for job in jobs])
 
     async def reset(self, _: Request) -> Response:
         self.faults.clear()

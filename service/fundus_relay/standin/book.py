@@ -113,6 +113,14 @@ class Book:
         ).fetchone()
         return Job(*row) if row else None
 
+    def jobs_of(self, sha256: str) -> Sequence[Job]:
+        rows = self._db.execute(
+            "select id, sha256, state, result, message, used_on, username from job where sha256 = ?"
+            " order by taken desc",
+            [sha256],
+        )
+        return [Job(*row) for row in rows]
+
     def picture(self, job_id: str) -> bytes | None:
         row = self._db.execute("select picture from job where id = ?", [job_id]).fetchone()
         return bytes(row[0]) if row and row[0] is not None else None

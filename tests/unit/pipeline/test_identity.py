@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from fundus_relay.domain.geometry import Size
 from fundus_relay.domain.values import Entry, StoredPicture
 from fundus_relay.pipeline.identity import Known, at_ehr, criterion, id_at_ehr, points_to, study_key

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from fundus_relay.pipeline.rules import Rules
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fundus_relay.pipeline.rules import Rules
 
 RULES = Rules(public_url="http://relay.test/fhir", organization="Test", retry_horizon={})
 

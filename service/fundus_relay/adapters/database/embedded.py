@@ -103,6 +103,8 @@ class _Server:
         log.info("embedded-database-started")
 
     def stop(self) -> None:
+        if self.owner is not None:
+            _let_through(self.data)  # somebody may have closed the folders above meanwhile
         self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", str(self.data))
         log.info("embedded-database-stopped")
 
