@@ -1,4 +1,8 @@
-"""Who speaks: the analyser, or its stand-in, and the relay that put the report together."""
+"""Who speaks: the analyser, or its stand-in, and the relay that put the report together.
+
+A Device never changes: another version is another Device, so that an EHR's Device is found and referred to, not written
+again with every report.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +24,20 @@ STANDIN = (
 )
 
 
+METHODS = {False: "Netra.AI API 1.0", True: "Fundus Relay's stand-in for Netra.AI API 1.0"}
+"""How a result was made, by whether a stand-in made it."""
+
+
 def analyser(*, is_standin: bool) -> Json:
     """The Device that analysed an image."""
-    key = "fundus-relay-standin" if is_standin else "netra-ai-api-1.0"
+    key = f"fundus-relay-standin-{__version__}" if is_standin else "netra-ai-api-1.0"
     name = "Fundus Relay stand-in for Netra.AI, no medical device" if is_standin else "Netra.AI"
     return _device(
         key,
         name,
         manufacturer="Fundus Relay" if is_standin else "Leben Care",
-        versions=[__version__] if is_standin else ["API 1.0", "model version not stated by the vendor"],
-        note=STANDIN if is_standin else DISCLAIMER,
+        version=__version__ if is_standin else "API 1.0",
+        note=STANDIN if is_standin else f"{DISCLAIMER} The vendor does not state the version of the model.",
         kind={"system": names.AI_DEVICE_TYPE, "code": "Artificial-Intelligence", "display": "Artificial Intelligence"},
     )
 
@@ -37,12 +45,12 @@ def analyser(*, is_standin: bool) -> Json:
 def relay() -> Json:
     """The Device that assembled the report."""
     note = "Relays photographs and answers; it analyses nothing itself."
-    return _device("fundus-relay", "Fundus Relay", manufacturer="Fundus Relay", versions=[__version__], note=note)
+    return _device(
+        f"fundus-relay-{__version__}", "Fundus Relay", manufacturer="Fundus Relay", version=__version__, note=note
+    )
 
 
-def _device(
-    key: str, name: str, *, manufacturer: str, versions: list[str], note: str, kind: Json | None = None
-) -> Json:
+def _device(key: str, name: str, *, manufacturer: str, version: str, note: str, kind: Json | None = None) -> Json:
     identifier = {"system": names.SID_DEVICE, "value": key}
     return {
         "resourceType": "Device",
@@ -52,6 +60,6 @@ def _device(
         "manufacturer": manufacturer,
         "deviceName": [{"name": name, "type": "user-friendly-name"}],
         **({"type": {"coding": [kind], "text": "Artificial intelligence"}} if kind else {}),
-        "version": [{"value": version} for version in versions],
+        "version": [{"value": version}],
         "note": [{"text": note}],
     }

@@ -10,13 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fundus_relay.domain.analysis import AnalysisFailed, Graded, Lesion, NotFundus, Ungradable
-from fundus_relay.domain.errors import AnswerNotUnderstood
+from fundus_relay.domain.errors import AnswerNotUnderstood, Unexplained
+from fundus_relay.domain.geometry import Box
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Image, Json, PreparedPicture, Study
 
 from . import codes, device, names
 from .identity import id_of, identifier
 from .narrative import narrative
+
+PRESENCE = ("dr-presence", codes.RETINOPATHY)
+REFERABLE = ("referable-dr",)
+
+_Judgement = tuple[Json, Json]
+"""A value and its interpretation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +50,11 @@ def findings(image: Image, setting: Setting) -> list[Json]:
     match image.analysis:
         case Graded() as graded:
             return _of_graded(image, graded, setting)
-        case Ungradable():
+        case Ungradable() as ungradable:
             return [
-                _gradability(image, setting, is_fundus=True, value=codes.concept("ungradable")),
+                _gradability(
+                    image, setting, is_fundus=True, value=_said(codes.concept("ungradable"), ungradable, "imageQuality")
+                ),
                 *_without_value(image, setting, codes.absent("unknown", "image-ungradable")),
             ]
         case NotFundus():
@@ -57,15 +66,15 @@ def findings(image: Image, setting: Setting) -> list[Json]:
         case AnalysisFailed() | None:
             pass
     if is_unreadable(image):
-        return [_presence(image, setting, why=codes.absent("error", "answer-not-understood"))]
+        return [_judgement(image, setting, *PRESENCE, why=codes.absent("error", "answer-not-understood"))]
     return []
 
 
 def _of_graded(image: Image, graded: Graded, setting: Setting) -> list[Json]:
     observations = [
-        _gradability(image, setting, is_fundus=True, value=codes.concept("gradable")),
-        _presence(image, setting, value=graded.has_retinopathy),
-        _referable(image, setting, value=graded.is_referable),
+        _gradability(image, setting, is_fundus=True, value=_said(codes.concept("gradable"), graded, "imageQuality")),
+        _judgement(image, setting, *PRESENCE, value=_presence(graded)),
+        _judgement(image, setting, *REFERABLE, value=_referable(graded)),
     ]
     if graded.lesions and image.prepared is not None:
         observations.append(_lesion_map(image, image.prepared, graded.lesions, setting))
@@ -73,7 +82,7 @@ def _of_graded(image: Image, graded: Graded, setting: Setting) -> list[Json]:
 
 
 def _without_value(image: Image, setting: Setting, why: Json) -> list[Json]:
-    return [_presence(image, setting, why=why), _referable(image, setting, why=why)]
+    return [_judgement(image, setting, *PRESENCE, why=why), _judgement(image, setting, *REFERABLE, why=why)]
 
 
 def _gradability(
@@ -85,20 +94,36 @@ def _gradability(
     }
 
 
-def _presence(image: Image, setting: Setting, *, value: bool | None = None, why: Json | None = None) -> Json:
-    coded = None
-    if value is not None:
-        standard, local = (codes.DETECTED, "dr-detected") if value else (codes.NOT_DETECTED, "dr-not-detected")
-        coded = {"coding": [standard, codes.local(local)], "text": standard["display"]}
-    return _observation(image, setting, "dr-presence", codes.RETINOPATHY, value=coded, why=why, is_abnormal=value)
+def _said(concept: Json, analysis: Graded | Ungradable, field: str) -> Json:
+    """The concept with the analyser's own word as its text, where one was kept."""
+    return {**concept, "text": analysis.literals.get(field) or concept["text"]}
 
 
-def _referable(image: Image, setting: Setting, *, value: bool | None = None, why: Json | None = None) -> Json:
-    coded = None
-    if value is not None:
-        standard = codes.YES if value else codes.NO
-        coded = {"coding": [standard], "text": standard["display"]}
-    return _observation(image, setting, "referable-dr", value=coded, why=why, is_abnormal=value)
+def _presence(graded: Graded) -> _Judgement:
+    standard, local, flag = (
+        (codes.DETECTED, "dr-detected", codes.ABNORMAL)
+        if graded.has_retinopathy
+        else (codes.NOT_DETECTED, "dr-not-detected", codes.NOT_DETECTED_FLAG)
+    )
+    return _said({"coding": [standard, codes.local(local)], "text": standard["display"]}, graded, "drYes"), flag
+
+
+def _referable(graded: Graded) -> _Judgement:
+    standard, flag = (codes.YES, codes.ABNORMAL) if graded.is_referable else (codes.NO, codes.NOT_DETECTED_FLAG)
+    return _said({"coding": [standard], "text": standard["display"]}, graded, "referrableDR"), flag
+
+
+def _judgement(
+    image: Image, setting: Setting, kind: str, *standard: Json, value: _Judgement | None = None, why: Json | None = None
+) -> Json:
+    """An answer with its flag, or why there is none."""
+    if value is None:
+        return _observation(image, setting, kind, *standard, why=why)
+    concept, flag = value
+    return {
+        **_observation(image, setting, kind, *standard, value=concept),
+        "interpretation": [{"coding": [flag]}],
+    }
 
 
 def _lesion_map(image: Image, sent: PreparedPicture, lesions: tuple[Lesion, ...], setting: Setting) -> Json:
@@ -117,9 +142,7 @@ def _lesion_map(image: Image, sent: PreparedPicture, lesions: tuple[Lesion, ...]
 
 def _bounding_box(image: Image, sent: PreparedPicture, lesion: Lesion) -> Json:
     """The box in pixels of the source raster as stored, and how the submitted picture relates to it."""
-    box, size = sent.to_source.box(lesion.box), image.source.size
-    if not box.lies_in(size):
-        raise ValueError("a box left the source's frame on its way back")
+    box, size = _in_source(image, sent, lesion.box), image.source.size
     numbers = {"xMin": box.x_min, "yMin": box.y_min, "xMax": box.x_max, "yMax": box.y_max}
     return {
         "url": names.LESION_BOUNDING_BOX,
@@ -134,6 +157,21 @@ def _bounding_box(image: Image, sent: PreparedPicture, lesion: Lesion) -> Json:
             {"url": "source", "valueString": lesion.source},
         ],
     }
+
+
+def _in_source(image: Image, sent: PreparedPicture, box: Box) -> Box:
+    """The box on the pixels it was found on.
+
+    Raises:
+        Unexplained: it does not lie in the source's frame, so that nobody knows which pixels it means.
+    """
+    try:
+        mapped = sent.to_source.box(box)
+    except ValueError as exc:
+        raise Unexplained(f"image {image.id}: a box left the source's frame on its way back") from exc
+    if not mapped.lies_in(image.source.size):
+        raise Unexplained(f"image {image.id}: a box left the source's frame on its way back")
+    return mapped
 
 
 def _number(value: float) -> int | float:
@@ -156,13 +194,11 @@ def _observation(
     *standard: Json,
     value: Json | None = None,
     why: Json | None = None,
-    is_abnormal: bool | None = None,
 ) -> Json:
     named = identifier(names.SID_RESULT, setting.study.key, image.source.sha256, kind)
     code = codes.concept(kind, *standard)
     eye = codes.EYES[image.laterality]
     told = value["text"] if value else f"no value: {why['text']}" if why else ""
-    flag = {True: codes.ABNORMAL, False: codes.NOT_DETECTED_FLAG}.get(is_abnormal) if is_abnormal is not None else None
     return {
         "resourceType": "Observation",
         "id": id_of(named),
@@ -179,11 +215,10 @@ def _observation(
         "performer": [{"display": setting.organization}],
         **({"valueCodeableConcept": value} if value else {}),
         **({"dataAbsentReason": why} if why else {}),
-        **({"interpretation": [{"coding": [flag]}]} if flag else {}),
         "bodySite": eye,
         "method": {
             "coding": [codes.AUTOMATED],
-            "text": "Netra.AI API 1.0, automated analysis of colour fundus photograph",
+            "text": f"{device.METHODS[image.is_standin]}, automated analysis of colour fundus photograph",
         },
         "device": {"reference": f"Device/{device.analyser(is_standin=image.is_standin)['id']}"},
         "derivedFrom": [{"reference": f"Media/{image.media_id}"}],

@@ -14,7 +14,7 @@ from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Image, Json, Study
 
 from . import codes, device, names
-from .findings import Setting, findings
+from .findings import Setting, findings, is_unreadable
 from .identity import id_of, identifier
 from .narrative import narrative
 
@@ -73,6 +73,9 @@ def build_report(
         media: the stored Media resources by id.
         issued: tells revisions apart at the EHR; whole milliseconds.
         public_url: base under which the photographs can be fetched.
+
+    Raises:
+        Unexplained: a lesion's box does not lie in the picture that the EHR knows.
     """
     told = [image for image in images if image.state is not ImageState.CANCELLED]
     setting = Setting(study, issued.isoformat(timespec="milliseconds"), organization)
@@ -152,8 +155,10 @@ def _line(image: Image) -> tuple[str, str]:
             text = "the analysis failed, no statement about retinopathy"
         case None if image.state is ImageState.REJECTED:
             text = "the picture could not be analysed, no statement about retinopathy"
+        case None if is_unreadable(image):
+            text = "the analyser's answer was not understood, no statement about retinopathy"
         case None:
-            text = "no result yet"
+            text = "no result yet, no statement about retinopathy"
     return _EYE_NAMES[image.laterality], text
 
 
@@ -190,7 +195,6 @@ def _media(image: Image, stored: Json, study: Study, public_url: str) -> Json:
         "bodySite",
         "width",
         "height",
-        "device",
         "modality",
         "view",
         "deviceName",
@@ -201,7 +205,7 @@ def _media(image: Image, stored: Json, study: Study, public_url: str) -> Json:
         "identifier": [named],
         "status": "completed",
         "subject": study.subject,
-        **{name: stored[name] for name in kept if name in stored and name != "device"},
+        **{name: stored[name] for name in kept if name in stored},
         "content": {**content, "url": f"{public_url}/Binary/{image.media_id}"},
     }
 

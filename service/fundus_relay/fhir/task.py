@@ -68,6 +68,7 @@ def build_task(submission: Submission, study: Study, images: Sequence[Image], de
         "businessStatus": {"coding": [{"system": TASK_CODES, "code": business}], "text": _WORDS[business]},
         "intent": "order",
         "code": {"text": "Analyse fundus photographs and report"},
+        **({"basedOn": study.context["basedOn"]} if "basedOn" in study.context else {}),
         "focus": media[0],
         "for": study.context.get("subject", study.subject),
         "authoredOn": submission.accepted_at.isoformat(timespec="milliseconds"),
