@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64encode
-from binascii import Error, a2b_base64
+from binascii import Error
 from collections.abc import Iterator, Sequence
 from typing import Protocol
+
+from pybase64 import b64decode
 
 from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.geometry import Size
@@ -70,7 +72,7 @@ class Base64Decoder:
         if self._is_padded:
             raise self._refusal("characters follow the padding of the base64")
         try:
-            decoded = a2b_base64(quads, strict_mode=True)
+            decoded = b64decode(quads, validate=True)
         except Error as exc:
             raise self._refusal(_what_is_wrong(quads)) from exc
         self._is_padded = quads.endswith(b"=")
