@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from .ehr_store import Json, Refused, Store
+from .ehr_page import page
+from .ehr_store import WARNING, Json, Refused, Store, linked
 
-WARNING = "Demonstration EHR of Fundus Relay. For demonstration and tests only."
 PATIENTS = [
     {
         "resourceType": "Patient",
@@ -77,7 +76,7 @@ class Ehr:
 
     async def exchange(self, request: Request) -> Response:
         """POST of a transaction."""
-        bundle = await request.json()
+        bundle = await _resource(request)
         if bundle.get("type") != "transaction":
             raise Refused(400, "processing", "HAPI-0527: Unable to process this Bundle type")
         if (early := await self._misbehave_before(bundle)) is not None:
@@ -93,15 +92,15 @@ class Ehr:
     async def type_level(self, request: Request) -> Response:
         kind = request.path_params["kind"]
         if request.method == "GET":
-            return self._searchset(kind, parse_qsl(request.url.query, keep_blank_values=True))
-        entry = {"resource": await request.json(), "request": {"method": "POST", "url": kind}}
+            return self._searchset(request, kind, parse_qsl(request.url.query, keep_blank_values=True))
+        entry: Json = {"resource": await _resource(request), "request": {"method": "POST", "url": kind}}
         if criteria := request.headers.get("if-none-exist"):
             entry["request"]["ifNoneExist"] = criteria
         return _written(self.store.transact([entry])[0])
 
     async def search_by_form(self, request: Request) -> Response:
         form = (await request.body()).decode()
-        return self._searchset(request.path_params["kind"], parse_qsl(form, keep_blank_values=True))
+        return self._searchset(request, request.path_params["kind"], parse_qsl(form, keep_blank_values=True))
 
     async def instance(self, request: Request) -> Response:
         key = f"{request.path_params['kind']}/{request.path_params['id']}"
@@ -110,36 +109,46 @@ class Ehr:
         ask = {"method": "PUT", "url": key}
         if if_match := request.headers.get("if-match"):
             ask["ifMatch"] = if_match
-        return _written(self.store.transact([{"resource": await request.json(), "request": ask}])[0])
+        return _written(self.store.transact([{"resource": await _resource(request), "request": ask}])[0])
 
     async def vread(self, request: Request) -> Response:
         key = f"{request.path_params['kind']}/{request.path_params['id']}"
         return _fhir(self.store.read(key, request.path_params["version"]))
 
-    def _searchset(self, kind: str, query: Sequence[tuple[str, str]]) -> Response:
+    def _searchset(self, request: Request, kind: str, query: Sequence[tuple[str, str]]) -> Response:
         matches = self.store.matches(kind, query)
         plain = dict(query)
         count, offset = int(plain.get("_count", 100)), int(plain.get("_offset", 0))
+        count = min(count, int(self.faults.get("page_size", count)))
         shown = matches[offset : offset + count] if plain.get("_summary") != "count" else []
         entries = [{"resource": each, "search": {"mode": "match"}} for each in shown]
         for name, value in query:
             if name == "_include":
                 entries += self._included(shown, value.split(":")[1])
         bundle: Json = {"resourceType": "Bundle", "type": "searchset", "total": len(matches)}
+        if shown and offset + count < len(matches):
+            rest = [(name, value) for name, value in query if name != "_offset"]
+            following = request.url.replace(path=f"/fhir/{kind}", query=urlencode([*rest, ("_offset", offset + count)]))
+            bundle["link"] = [{"relation": "next", "url": str(following)}]
         return _fhir(bundle | ({"entry": entries} if entries else {}))
 
-    def _included(self, matches: Sequence[Json], element: str) -> list[Json]:
+    def _included(self, matches: Sequence[Json], parameter: str) -> list[Json]:
         found: dict[str, Json] = {}
         for resource in matches:
-            links = resource.get({"derived-from": "derivedFrom", "has-member": "hasMember"}.get(element, element), [])
-            for link in links if isinstance(links, list) else [links]:
-                found[link["reference"]] = self.store.read(link["reference"])
+            for name in linked(resource, parameter):
+                if self.store.has(name):
+                    found[name] = self.store.read(name)
         return [{"resource": each, "search": {"mode": "include"}} for each in found.values()]
 
     # -------------------------------------------------------------------------------------------------------- faults
 
     async def set_faults(self, request: Request) -> Response:
-        """Number of times that a fault strikes, e.g. {"lose_answer": 1, "unavailable": 2, "retry_after": 3}."""
+        """How often each fault strikes from now on, e.g. {"lose_answer": 1, "unavailable": 2, "retry_after": 3}.
+
+        `unavailable` (503 with Retry-After), `conflict` (409, as to the loser of a race), `precondition` (412),
+        `lose_answer` (502 after the write), `drop_observation` (lost after the write), `refuse_labels` (422 for
+        meta.security, while it is not 0), `delay_s` (each transaction takes as long), `page_size` (of searches).
+        """
         self.faults = await request.json()
         return JSONResponse(self.faults)
 
@@ -158,6 +167,8 @@ class Ehr:
             return PlainTextResponse("", 503, {"Retry-After": str(self.faults.get("retry_after", 1))})
         if self._take("conflict"):
             raise Refused(409, "processing", "HAPI-2745: the operation lost against another one")
+        if self._take("precondition"):
+            raise Refused(412, "processing", "HAPI-0958: Failed to CREATE: this search matched 2 resources")
         if self.faults.get("refuse_labels") and any(
             "security" in entry["resource"].get("meta", {}) for entry in bundle["entry"]
         ):
@@ -165,40 +176,12 @@ class Ehr:
         return None
 
     def _forget_an_observation(self, answers: Sequence[Json]) -> None:
-        for each in answers:
-            if each["resource"]["resourceType"] == "Observation":
-                self.store._versions.pop(f"Observation/{each['resource']['id']}", None)
-                return
-
-    # ---------------------------------------------------------------------------------------------------------- page
+        lost = next(each["resource"] for each in answers if each["resource"]["resourceType"] == "Observation")
+        self.store.forget(f"Observation/{lost['id']}")
 
     async def page(self, _: Request) -> Response:
         """Every report, for a person."""
-        rows = "".join(self._row(report) for report in self.store.newest("DiagnosticReport"))
-        return HTMLResponse(
-            "<!doctype html><meta charset=utf-8><title>Demonstration EHR</title>"
-            "<style>body{font:16px system-ui;margin:2rem auto;max-width:60rem;padding:0 1rem}"
-            "p.warning{background:#fff3cd;padding:.6rem 1rem;border-left:.4rem solid #e69f00}"
-            "section{border-top:1px solid #ccc;padding:1rem 0}table{border-collapse:collapse}"
-            "td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top}</style>"
-            f"<h1>Demonstration EHR</h1><p class=warning>{escape(WARNING)}</p>"
-            + (rows or "<p>No report has arrived yet.</p>")
-        )
-
-    def _row(self, report: Json) -> str:
-        narrative = report.get("text", {}).get("div", "")  # ours; a real EHR would sanitise it
-        link = f"/fhir/DiagnosticReport/{escape(report['id'])}"
-        return (
-            f"<section><h2><a href='{link}'>Report {escape(report['id'])}</a> · {escape(report['status'])}</h2>"
-            f"<p>{escape(report.get('conclusion', ''))}</p>{_without_scripts(narrative)}</section>"
-        )
-
-
-def _without_scripts(narrative: str) -> str:
-    """A narrative as XHTML is shown only if it has none of what FHIR forbids in one; otherwise as text."""
-    lowered = narrative.lower()
-    is_plain = not any(word in lowered for word in ("<script", "<style", "<iframe", "<object", " on", "javascript:"))
-    return narrative if is_plain else f"<pre>{escape(narrative)}</pre>"
+        return HTMLResponse(page(self.store))
 
 
 def _put(resource: Json) -> Json:
@@ -214,6 +197,16 @@ def _response(answer: Json) -> Json:
         "etag": version,
         "lastModified": resource["meta"]["lastUpdated"],
     }
+
+
+async def _resource(request: Request) -> Json:
+    try:
+        body = await request.json()
+    except ValueError as exc:
+        raise Refused(400, "processing", "HAPI-0450: Failed to parse request body as JSON resource") from exc
+    if not isinstance(body, dict):
+        raise Refused(400, "processing", "HAPI-0450: Failed to parse request body: no JSON object")
+    return body
 
 
 def _written(answer: Json) -> Response:

@@ -17,6 +17,8 @@ from urllib.parse import parse_qsl
 
 Json = dict[str, Any]  # a FHIR resource
 
+WARNING = "Demonstration EHR of Fundus Relay. For demonstration and tests only; no real patients."
+
 LINKS = {"patient": "subject", "subject": "subject", "based-on": "basedOn", "result": "result", "focus": "focus"}
 LINKS |= {"derived-from": "derivedFrom", "device": "device", "target": "target", "has-member": "hasMember"}
 
@@ -49,6 +51,9 @@ class Store:
             raise Refused(404, "not-found", f"Resource {key} is not known")
         return versions[-1 if version is None else version - 1]
 
+    def has(self, key: str) -> bool:
+        return bool(self._versions.get(key))
+
     def newest(self, kind: str) -> Iterator[Json]:
         """In the order in which they were made."""
         prefix = f"{kind}/"
@@ -75,11 +80,16 @@ class Store:
             case "status":
                 return resource.get("status") in values
             case _ if name in LINKS:
-                found = set(_links(resource.get(LINKS[name])))
+                found = set(linked(resource, name))
                 return any(value in found or f"Patient/{value}" in found for value in values)
         raise Refused(400, "processing", f'HAPI-0524: Unknown search parameter "{name}" for {resource["resourceType"]}')
 
     # ------------------------------------------------------------------------------------------------------- writing
+
+    def forget(self, key: str) -> None:
+        """Lose a resource, as no server should."""
+        self._versions.pop(key, None)
+        self._db.execute("delete from version where key = ?", [key])
 
     def transact(self, entries: Sequence[Json]) -> list[Json]:
         """Do all of them or none; returns the stored resources with the status of each, in request order."""
@@ -96,12 +106,20 @@ class Store:
 
     def _write(self, entries: Sequence[Json]) -> list[Json]:
         plans = [self._plan(entry) for entry in entries]
+        first: dict[tuple[str, str], str] = {}
+        for plan in plans:  # of several creates on one condition the first is done, and alone is answered
+            if plan["condition"] is not None:
+                plan["key"] = first.setdefault(plan["condition"], plan["key"])
         names = {plan["full_url"]: plan["key"] for plan in plans if plan["full_url"]}
         if len(names) != sum(1 for plan in plans if plan["full_url"]):
             raise Refused(400, "processing", "HAPI-0534: Transaction bundle contains multiple resources with one ID")
         arriving = {plan["key"] for plan in plans}
-        answers = []
+        answers: list[Json] = []
+        done: set[str] = set()
         for plan in plans:
+            if plan["condition"] is not None and plan["key"] in done:
+                continue
+            done.add(plan["key"])
             if plan["found"] is not None:
                 answers.append({"status": "200 OK", "resource": plan["found"]})
                 continue
@@ -114,9 +132,13 @@ class Store:
         """Where an entry will be stored, or what it found."""
         request, resource = entry.get("request", {}), entry.get("resource", {})
         kind = resource.get("resourceType", "")
-        plan: Json = {"full_url": entry.get("fullUrl"), "resource": resource, "found": None}
+        plan: Json = {"full_url": entry.get("fullUrl"), "resource": resource, "found": None, "condition": None}
+        if not isinstance(kind, str) or not kind:
+            raise Refused(400, "processing", "HAPI-1838: Invalid JSON content detected, missing resourceType")
         if request.get("method") == "POST":
-            found = self._conditional(kind, request.get("ifNoneExist"))
+            criteria = request.get("ifNoneExist")
+            found = self._conditional(kind, criteria)
+            plan["condition"] = (kind, criteria) if criteria else None
             self._numbers += found is None
             return {**plan, "found": found, "key": f"{kind}/{found['id'] if found else f'e{self._numbers}'}"}
         if request.get("method") == "PUT" and "?" not in request.get("url", "?"):
@@ -208,7 +230,7 @@ def _has_identifier(resource: Json, wanted: str) -> bool:
     )
 
 
-def _links(value: Any) -> Iterator[str]:  # Any: one Reference or several
-    for each in value if isinstance(value, list) else [value] if value else []:
-        if isinstance(each.get("reference"), str):
-            yield each["reference"]
+def linked(resource: Json, parameter: str) -> list[str]:
+    """Literal references of the element that a search parameter is about."""
+    value = resource.get(LINKS.get(parameter, ""), [])
+    return [each["reference"] for each in (value if isinstance(value, list) else [value]) if "reference" in each]

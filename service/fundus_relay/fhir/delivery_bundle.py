@@ -9,6 +9,10 @@ from uuid import NAMESPACE_URL, uuid5
 
 from fundus_relay.domain.values import Json
 
+from .narrative import narrative
+
+WITHDRAWN = "Withdrawn: a later revision of the report no longer says this."
+
 _ESCAPED = str.maketrans({"\\": "\\\\", "|": "\\|", ",": "\\,", "$": "\\$"})
 
 
@@ -18,22 +22,34 @@ def token_of(resource: Json) -> str:
     return f"{identifier['system'].translate(_ESCAPED)}|{identifier['value'].translate(_ESCAPED)}"
 
 
-def delivery_bundle(resources: Sequence[Json], known: Mapping[str, Json], base_url: str) -> Json:
+def is_withdrawn(at_ehr: Json) -> bool:
+    """Whether it was we who took it back, and no person."""
+    return at_ehr.get("status") == "entered-in-error" and WITHDRAWN in at_ehr.get("text", {}).get("div", "")
+
+
+def delivery_bundle(
+    resources: Sequence[Json], known: Mapping[str, Json], withdrawn: Sequence[Json], base_url: str
+) -> Json:
     """The transaction.
 
     New resources are conditional creates; known ones are updated under their id at the EHR, and only as the version
-    that we saw (`ifMatch`). A Provenance has no identifier: it is put under an id that its revision determines, so that
-    putting it twice is putting it once.
+    that we saw (`ifMatch`). A Device never changes, so one that is known is referred to and not written. A Provenance
+    has no identifier: it is put under an id that its revision determines, so that putting it twice is putting it once.
 
     Args:
         known: what the EHR holds now, by `Type/id` of ours.
+        withdrawn: Observations at the EHR that an earlier revision had and this one no longer has.
         base_url: of the EHR; references to it by full URL become relative.
     """
-    links = {name: _url(name) for name in map(_name, resources)}
+    links = {name: _link(name, known) for name in map(_name, resources)}
+    written = [each for each in resources if each["resourceType"] != "Device" or _name(each) not in known]
     return {
         "resourceType": "Bundle",
         "type": "transaction",
-        "entry": [_entry(resource, links, known, base_url) for resource in resources],
+        "entry": [
+            *(_entry(resource, links, known, base_url) for resource in written),
+            *(_withdrawal(resource) for resource in withdrawn),
+        ],
     }
 
 
@@ -42,7 +58,7 @@ def _entry(resource: Json, links: Mapping[str, str], known: Mapping[str, Json], 
     linked = {key: _linked(value, links, base_url) for key, value in resource.items() if key != "id"}
     at_ehr = known.get(name)
     if at_ehr is not None:
-        request = {"method": "PUT", "url": f"{kind}/{at_ehr['id']}", "ifMatch": f'W/"{at_ehr["meta"]["versionId"]}"'}
+        request = _update(at_ehr)
         linked["id"] = at_ehr["id"]
     elif kind == "Provenance":
         request = {"method": "PUT", "url": name}
@@ -51,6 +67,23 @@ def _entry(resource: Json, links: Mapping[str, str], known: Mapping[str, Json], 
         criteria = f"identifier={quote(token_of(resource), safe='')}"
         request = {"method": "POST", "url": kind, "ifNoneExist": criteria}
     return {"fullUrl": links[name], "resource": linked, "request": request}
+
+
+def _withdrawal(at_ehr: Json) -> Json:
+    """An answer that is no longer ours, such as the panel of an eye that the sender has corrected."""
+    withdrawn = {
+        **at_ehr,
+        "status": "entered-in-error",
+        "text": narrative([WITHDRAWN]),
+    }
+    return {"fullUrl": _url(f"withdrawn {_name(at_ehr)}"), "resource": withdrawn, "request": _update(at_ehr)}
+
+
+def _update(at_ehr: Json) -> Json:
+    """The request that changes it, if nobody else has."""
+    request = {"method": "PUT", "url": _name(at_ehr)}
+    version = at_ehr.get("meta", {}).get("versionId")
+    return request | ({"ifMatch": f'W/"{version}"'} if version else {})
 
 
 def _linked(part: Any, links: Mapping[str, str], base_url: str) -> Any:  # Any: any part of a resource
@@ -66,6 +99,11 @@ def _linked(part: Any, links: Mapping[str, str], base_url: str) -> Any:  # Any: 
 
 def _name(resource: Json) -> str:
     return f"{resource['resourceType']}/{resource['id']}"
+
+
+def _link(name: str, known: Mapping[str, Json]) -> str:
+    """What a reference to it says: the EHR's own id when nothing is written, else the entry's `fullUrl`."""
+    return _name(known[name]) if name in known and name.startswith("Device/") else _url(name)
 
 
 def _url(name: str) -> str:

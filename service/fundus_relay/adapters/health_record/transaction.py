@@ -2,8 +2,9 @@
 
 How this works. Exactly once is won at the EHR, not by us: search by identifier → decide → one transaction → read back.
 Conditional creates guard against writers beside us; they are not trusted alone, since some servers duplicate under them
-and others answer 409 to the losers of a race. A response that is lost after the write is found by the next search. What
-a person has signed or changed is never overwritten.
+and others answer 409 to the losers of a race. A response that is lost after the write is found by the next search, and
+a revision that arrived only in part is written again, under the same keys. What a person has signed or changed is never
+overwritten; what a later revision no longer says is marked entered-in-error, never left standing.
 
 Source: behaviour of HAPI FHIR 8.8.0, observed; FHIR R4 4.0.1, http and transaction.
 """
@@ -11,26 +12,25 @@ Source: behaviour of HAPI FHIR 8.8.0, observed; FHIR R4 4.0.1, http and transact
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import httpx
 
 from fundus_relay.domain.errors import RecordRefused, RecordUnavailable
 from fundus_relay.domain.values import Json, Written
-from fundus_relay.fhir.delivery_bundle import delivery_bundle, token_of
+from fundus_relay.fhir import names
+from fundus_relay.fhir.delivery_bundle import delivery_bundle, is_withdrawn, token_of
 from fundus_relay.settings import Destination
 
+from .answers import PreconditionFailed, check, moment, read_searchset
+
 OURS_TO_CHANGE = frozenset({"registered", "partial", "preliminary"})
-"""Report statuses that no person has put a hand to."""
+"""Statuses, of a report or an Observation, that no person has put a hand to."""
 
 TOKENS_A_SEARCH = 15
+PAGES_A_SEARCH = 20
 FHIR_JSON = "application/fhir+json"
-
-_LATER = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
-_HAPI = re.compile(r"\bHAPI-\d{3,5}\b")
 
 
 class FhirTransactionRecord:
@@ -46,128 +46,134 @@ class FhirTransactionRecord:
     async def publish(self, resources: Sequence[Json], *, revision: int) -> Written:
         report = resources[0]
         known = await self._search(resources)
-        at_ehr = known.get(f"DiagnosticReport/{report['id']}")
+        at_ehr = known.get(_name(report))
         if at_ehr is not None:
-            age = _moment(at_ehr.get("issued")) - _moment(report["issued"])
+            age = moment(at_ehr.get("issued")) - moment(report["issued"])
+            if age == timedelta(0) and _missing(resources, known) is None:
+                return Written(at_ehr["id"])
+            _refuse_signed(known)
             if age > timedelta(0):
                 return Written(at_ehr["id"], superseded=True)
-            if age == timedelta(0):
-                return _read_back(resources, known)
-            if at_ehr.get("status") not in OURS_TO_CHANGE:
-                raise RecordRefused(f"report-signed: its status at the EHR is {at_ehr.get('status')}")
-        await self._write(delivery_bundle(resources, known, self._base))
-        return _read_back(resources, await self._search(resources))
+        withdrawn = await self._no_longer_said(at_ehr, known) if at_ehr else []
+        await self._write(resources, known, withdrawn)
+        return await self._read_back(resources)
+
+    async def _write(self, resources: Sequence[Json], known: Mapping[str, Json], withdrawn: Sequence[Json]) -> None:
+        bundle = delivery_bundle(resources, known, withdrawn, self._base)
+        try:
+            await self._ask("POST", "", content=json.dumps(bundle, ensure_ascii=False).encode())
+        except PreconditionFailed as why:
+            # a race that we lost shows in what is there now; two of one thing are refused by the search itself
+            if await self._search(resources) == known:
+                raise RecordRefused(str(why)) from why
+            raise
+
+    async def _read_back(self, resources: Sequence[Json]) -> Written:
+        """See that the EHR holds this revision, whole. Raises RecordUnavailable when it does not (yet)."""
+        known = await self._search(resources)
+        if (missing := _missing(resources, known)) is not None:
+            raise RecordUnavailable(f"read-back: {missing}")
+        return Written(known[_name(resources[0])]["id"])
+
+    async def _no_longer_said(self, at_ehr: Json, known: Mapping[str, Json]) -> list[Json]:
+        """Observations of ours that the report at the EHR has and this revision has not."""
+        still = {each["id"] for each in known.values() if each["resourceType"] == "Observation"}
+        gone = [id for id in _result_ids(at_ehr) if id not in still]
+        found: list[Json] = []
+        for start in range(0, len(gone), TOKENS_A_SEARCH):
+            ids = gone[start : start + TOKENS_A_SEARCH]
+            found += await self._matches("Observation", "_id", ids)
+        return [
+            each
+            for each in found
+            if each["id"] in gone
+            and each.get("status") in OURS_TO_CHANGE
+            and any(system == names.SID_RESULT for system, _ in _keys(each))
+        ]
 
     async def _search(self, resources: Sequence[Json]) -> dict[str, Json]:
         """What the EHR holds of these, by our `Type/id`."""
         found: dict[str, Json] = {}
         for kind in dict.fromkeys(each["resourceType"] for each in resources if "identifier" in each):
-            ours = {_key(each): each for each in resources if each["resourceType"] == kind}
+            ours = {_keys(each)[0]: each for each in resources if each["resourceType"] == kind}
             tokens = [token_of(each) for each in ours.values()]
             for start in range(0, len(tokens), TOKENS_A_SEARCH):
-                for each in await self._matches(kind, tokens[start : start + TOKENS_A_SEARCH]):
+                for each in await self._matches(kind, "identifier", tokens[start : start + TOKENS_A_SEARCH]):
                     if (mine := next((ours[key] for key in _keys(each) if key in ours), None)) is None:
                         continue
-                    name = f"{kind}/{mine['id']}"
-                    if name in found and found[name]["id"] != each["id"]:
-                        raise RecordRefused(f"duplicate-at-ehr: two {kind} have the identifier {_key(mine)[1]}")
-                    found[name] = each
+                    if found.setdefault(_name(mine), each)["id"] != each["id"]:
+                        raise RecordRefused(f"duplicate-at-ehr: two {kind} have the identifier {_keys(mine)[0][1]}")
         return found
 
-    async def _matches(self, kind: str, tokens: Sequence[str]) -> Sequence[Json]:
-        # twice as many as we ask for, so that a duplicate is seen
-        query = {"identifier": ",".join(tokens), "_count": str(2 * len(tokens) + 2)}
-        answer = await self._send("GET", f"/{kind}", params=query)
-        return [
-            entry["resource"]
-            for entry in _json(answer).get("entry", [])
-            if entry.get("resource", {}).get("resourceType") == kind
-        ]
+    async def _matches(self, kind: str, parameter: str, values: Sequence[str]) -> list[Json]:
+        """All of them, page by page."""
+        query = {parameter: ",".join(values), "_count": str(2 * len(values) + 2)}
+        page = read_searchset(await self._ask("GET", f"/{kind}", params=query))
+        found = list(page.resources)
+        for _ in range(PAGES_A_SEARCH):
+            if (following := page.next_page) is None:
+                return [each for each in found if each["resourceType"] == kind]
+            if not following.startswith((f"{self._base}/", f"{self._base}?")):
+                raise RecordRefused("search-leads-elsewhere: the next page of a search is not below the EHR's base URL")
+            page = read_searchset(await self._ask("GET", following.removeprefix(self._base)))
+            found += page.resources
+        raise RecordRefused(f"search-not-selective: the EHR finds too many {kind} by {parameter}")
 
-    async def _write(self, bundle: Json) -> None:
-        body = json.dumps(bundle, ensure_ascii=False).encode()
-        await self._send("POST", "", content=body, headers={"Content-Type": FHIR_JSON})
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: dict[str, str] | None = None,
-        content: bytes | None = None,
-        headers: dict[str, str] | None = None,
+    async def _ask(
+        self, method: str, path: str, *, params: dict[str, str] | None = None, content: bytes | None = None
     ) -> httpx.Response:
-        """Raises RecordUnavailable when the same may succeed later, RecordRefused when it will not."""
+        headers = {**self._headers, **({"Content-Type": FHIR_JSON} if content is not None else {})}
         try:
             answer = await self._client.request(
-                method, self._base + path, params=params, content=content, headers={**self._headers, **(headers or {})}
+                method, self._base + path, params=params, content=content, headers=headers
             )
         except httpx.HTTPError as exc:
             raise RecordUnavailable(f"the EHR: {type(exc).__name__}") from exc
-        if answer.is_success:
-            return answer
-        if answer.status_code in _LATER:
-            raise RecordUnavailable(f"the EHR answers {answer.status_code}", retry_after=_retry_after(answer))
-        raise RecordRefused(f"the EHR answers {answer.status_code} {_scrubbed(answer)}".strip())
+        check(answer)
+        return answer
 
 
-def _read_back(resources: Sequence[Json], known: dict[str, Json]) -> Written:
-    """See that the EHR holds this revision, whole. Raises RecordUnavailable when it does not (yet)."""
+def _missing(resources: Sequence[Json], known: Mapping[str, Json]) -> str | None:
+    """What the EHR lacks of this revision, or None when it is there, whole."""
     report = resources[0]
-    at_ehr = known.get(f"DiagnosticReport/{report['id']}")
-    if at_ehr is None or _moment(at_ehr.get("issued")) != _moment(report["issued"]):
-        raise RecordUnavailable("read-back: the EHR does not show this revision")
-    if len(at_ehr.get("result", [])) != len(report["result"]) or "subject" not in at_ehr:
-        raise RecordUnavailable("read-back: the report at the EHR is not whole")
-    for each in resources:
-        if each["resourceType"] == "Observation" and f"Observation/{each['id']}" not in known:
-            raise RecordUnavailable("read-back: an Observation is missing at the EHR")
-    return Written(at_ehr["id"])
+    at_ehr = known.get(_name(report))
+    if at_ehr is None or moment(at_ehr.get("issued")) != moment(report["issued"]):
+        return "the EHR does not show this revision"
+    observations = [known.get(_name(each)) for each in resources if each["resourceType"] == "Observation"]
+    present = [each for each in observations if each is not None]
+    if len(present) < len(observations):
+        return "an Observation is missing"
+    if any(moment(each["issued"]) != moment(report["issued"]) for each in present if "issued" in each):
+        return "an Observation is of another revision"
+    if sorted(_result_ids(at_ehr)) != sorted(each["id"] for each in present):
+        return "the report does not refer to its Observations"
+    subject = _literal(at_ehr.get("subject"))
+    if not subject or any(_literal(each.get("subject")) != subject for each in present):
+        return "the report and its Observations are not about one patient"
+    return None
+
+
+def _refuse_signed(known: Mapping[str, Json]) -> None:
+    """Raises RecordRefused when a person has signed, changed or withdrawn what we are about to write."""
+    for each in known.values():
+        is_ours = each.get("status") in OURS_TO_CHANGE or is_withdrawn(each)
+        if each["resourceType"] in {"DiagnosticReport", "Observation"} and not is_ours:
+            raise RecordRefused(f"report-signed: {_name(each)} has the status {each.get('status')} at the EHR")
+
+
+def _result_ids(report: Json) -> list[str]:
+    return [_literal(each).rpartition("/")[2] for each in report.get("result", [])]
+
+
+def _literal(reference: Json | None) -> str:
+    """`Type/id` of a reference, without base and version."""
+    literal = str((reference or {}).get("reference", "")).partition("/_history/")[0]
+    return "/".join(literal.split("/")[-2:])
 
 
 def _keys(resource: Json) -> list[tuple[str, str]]:
     return [(each.get("system", ""), each.get("value", "")) for each in resource.get("identifier", [])]
 
 
-def _key(resource: Json) -> tuple[str, str]:
-    return _keys(resource)[0]
-
-
-def _moment(value: object) -> datetime:
-    """A FHIR instant; whatever is none counts as long ago, so that ours is the later one."""
-    try:
-        return datetime.fromisoformat(str(value)).astimezone(UTC)
-    except ValueError:
-        return datetime.fromtimestamp(0, UTC)
-
-
-def _json(answer: httpx.Response) -> Json:
-    try:
-        body = answer.json()
-    except ValueError as exc:
-        raise RecordUnavailable("the EHR's answer is no JSON") from exc
-    return body if isinstance(body, dict) else {}
-
-
-def _retry_after(answer: httpx.Response) -> timedelta | None:
-    """Seconds or an HTTP date."""
-    stated = answer.headers.get("retry-after", "")
-    if stated.isascii() and stated.isdigit():
-        return timedelta(seconds=int(stated))
-    try:
-        return max(timedelta(0), parsedate_to_datetime(stated) - datetime.now(UTC))
-    except (TypeError, ValueError):
-        return None
-
-
-def _scrubbed(answer: httpx.Response) -> str:
-    """What an OperationOutcome says without what it may quote: codes, element paths, HAPI's message numbers."""
-    try:
-        issues = answer.json().get("issue", [])
-    except (ValueError, AttributeError):
-        return ""
-    told: list[str] = []
-    for issue in issues[:5] if isinstance(issues, list) else []:
-        told += [str(issue.get("code", ""))[:40], *_HAPI.findall(str(issue.get("diagnostics", "")))]
-        told += [path[:120] for path in issue.get("expression", [])[:3] if re.fullmatch(r"[\w.\[\]():]+", path)]
-    return " ".join(dict.fromkeys(filter(None, told)))
+def _name(resource: Json) -> str:
+    return f"{resource['resourceType']}/{resource['id']}"

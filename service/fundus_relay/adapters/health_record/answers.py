@@ -1,0 +1,120 @@
+"""What an EHR's answers mean: come again later, or a person must look; and what of them may be told."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from fundus_relay.domain.errors import RecordRefused, RecordUnavailable
+from fundus_relay.domain.values import Json
+
+LATER = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
+"""Statuses after which the same may succeed.
+
+Source: HAPI FHIR 8.8.0, observed: 409 is a lost race (also that of a stale `ifMatch`); 412 is more than one match.
+"""
+
+LONGEST_WAIT = timedelta(days=1)
+
+_HAPI = re.compile(r"\bHAPI-\d{3,5}\b")
+_CODE = re.compile(r"[a-z-]{1,30}")
+_ELEMENT = re.compile(r"[A-Z]\w*(\.\w+(\[\d+\])?)*")
+_COMMENT = re.compile(r"/\*.*?\*/")
+
+
+class PreconditionFailed(RecordUnavailable):
+    """412: something changed since we looked, or a condition fits more than one resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Searchset:
+    """One page of what a search found.
+
+    Attributes:
+        next_page: URL, or None.
+    """
+
+    resources: tuple[Json, ...]
+    next_page: str | None
+
+
+def check(answer: httpx.Response) -> None:
+    """See that it is a success.
+
+    Raises:
+        RecordUnavailable: the same may succeed later.
+        RecordRefused: it will not; says why without anything that may be of the patient.
+    """
+    if answer.is_success:
+        return
+    told = f"the EHR answers {answer.status_code} {scrubbed(answer)}".strip()
+    if answer.status_code == httpx.codes.PRECONDITION_FAILED:
+        raise PreconditionFailed(told)
+    if answer.status_code in LATER:
+        raise RecordUnavailable(told, retry_after=retry_after(answer, datetime.now(UTC)))
+    raise RecordRefused(told)
+
+
+def read_searchset(answer: httpx.Response) -> Searchset:
+    """What a search found.
+
+    Raises:
+        RecordUnavailable: the body is no searchset; what the EHR holds is not known then.
+    """
+    try:
+        body = answer.json()
+    except ValueError as exc:
+        raise RecordUnavailable("the EHR answers a search with no JSON") from exc
+    if not isinstance(body, dict) or body.get("resourceType") != "Bundle":
+        raise RecordUnavailable("the EHR answers a search with something else")
+    entries = [entry["resource"] for entry in _list(body, "entry") if isinstance(entry, dict) and "resource" in entry]
+    links = [link.get("url") for link in _list(body, "link") if link.get("relation") == "next"]
+    return Searchset(tuple(each for each in entries if "id" in each), next(iter(links), None))
+
+
+def moment(value: object) -> datetime:
+    """A FHIR instant; whatever is none counts as long ago, so that ours is the later one."""
+    try:
+        return datetime.fromisoformat(str(value)).astimezone(UTC)
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
+
+
+def retry_after(answer: httpx.Response, now: datetime) -> timedelta | None:
+    """How long to wait, by seconds or by an HTTP date; a day at most.
+
+    Source: RFC 9110 §10.2.3.
+    """
+    stated = answer.headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", stated):
+        return min(timedelta(seconds=int(stated)), LONGEST_WAIT)
+    try:
+        return min(max(timedelta(0), parsedate_to_datetime(stated) - now), LONGEST_WAIT)
+    except (TypeError, ValueError):
+        return None
+
+
+def scrubbed(answer: httpx.Response) -> str:
+    """What an OperationOutcome says without what it may quote: codes, element paths, HAPI's message numbers."""
+    try:
+        outcome = answer.json()
+    except ValueError:
+        return ""
+    told: list[str] = []
+    for issue in _list(outcome, "issue")[:5]:
+        told += [code for code in _list(issue, "code") if isinstance(code, str) and _CODE.fullmatch(code)]
+        told += [number for text in _list(issue, "diagnostics") for number in _HAPI.findall(str(text))]
+        paths = [_COMMENT.sub("", str(path)) for path in (*_list(issue, "expression"), *_list(issue, "location"))]
+        told += [path for path in paths if _ELEMENT.fullmatch(path)][:3]
+    return " ".join(dict.fromkeys(told))
+
+
+def _list(part: Any, name: str) -> list[Any]:  # Any: an error body may be anything
+    """The values of a member, whatever it is; none when there is none."""
+    value = part.get(name, []) if isinstance(part, dict) else []
+    return value if isinstance(value, list) else [value]
