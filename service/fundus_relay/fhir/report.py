@@ -142,7 +142,7 @@ def _line(image: Image) -> tuple[str, str]:
     """An image's result in words."""
     match image.analysis:
         case Graded(has_retinopathy=True) as graded:
-            count = f", {len(graded.lesions)} lesions marked" if graded.lesions else ""
+            count = f", lesions marked: {len(graded.lesions)}" if graded.lesions else ""
             referable = "referable" if graded.is_referable else "not referable"
             text = f"diabetic retinopathy detected, {referable}{count}"
         case Graded():
