@@ -14,6 +14,7 @@ import re
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -29,6 +30,11 @@ PIECE = 256 * 1024
 
 ABANDONED_AFTER_S = 3600
 """A draft this old belongs to a process that died."""
+
+GATHERED = 256 * 1024
+"""Bytes that are hashed and written in one go, by a thread: both let others run meanwhile."""
+
+_WRITERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="blobs")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _FAN = [f"{number:02x}" for number in range(256)]
@@ -49,15 +55,38 @@ class FileDraft:
         self._settle = settle
         self._digest = hashlib.sha256()
         self._byte_count = 0
+        self._gathered: list[bytes] = []
+        self._gathered_count = 0
+        self._writing: Future[None] | None = None
         self._is_open = True
 
     def write(self, chunk: bytes) -> None:
-        self._digest.update(chunk)
+        self._gathered.append(chunk)
         self._byte_count += len(chunk)
-        with _disk(), memoryview(chunk) as rest:
+        self._gathered_count += len(chunk)
+        if self._gathered_count >= GATHERED:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Let a thread hash and write what was gathered, while more arrives; waits for the piece before it."""
+        if self._writing is not None:
+            self._writing.result()
+        pieces, self._gathered, self._gathered_count = self._gathered, [], 0
+        self._writing = _WRITERS.submit(self._append, b"".join(pieces))
+
+    def _append(self, piece: bytes) -> None:
+        self._digest.update(piece)
+        with _disk(), memoryview(piece) as rest:
             at = 0
             while at < len(rest):
                 at += os.write(self._file, rest[at:])
+
+    async def _written(self) -> None:
+        """Everything so far is in the file. Raises StoreUnavailable when it could not be."""
+        if self._gathered:
+            self._hand_over()
+        if self._writing is not None:
+            await asyncio.wrap_future(self._writing)
 
     @property
     def byte_count(self) -> int:
@@ -65,6 +94,7 @@ class FileDraft:
 
     @asynccontextmanager
     async def view(self) -> AsyncIterator[memoryview]:
+        await self._written()
         if not self._byte_count:
             yield memoryview(b"")
             return
@@ -74,12 +104,16 @@ class FileDraft:
             yield data
 
     async def keep(self) -> str:
+        await self._written()
         digest = self._digest.hexdigest()
         await self._settle(self._file, self._path, digest)
         self._close()
         return digest
 
     async def drop(self) -> None:
+        self._gathered.clear()
+        with suppress(StoreUnavailable):
+            await self._written()
         self._close()
         with suppress(OSError):  # what cannot be unlinked now is swept out later
             self._path.unlink(missing_ok=True)

@@ -169,10 +169,10 @@ class Ehr:
             raise Refused(409, "processing", "HAPI-2745: the operation lost against another one")
         if self._take("precondition"):
             raise Refused(412, "processing", "HAPI-0958: Failed to CREATE: this search matched 2 resources")
-        if self.faults.get("refuse_labels") and any(
-            "security" in entry["resource"].get("meta", {}) for entry in bundle["entry"]
-        ):
-            raise Refused(422, "processing", "Unknown code in meta.security")
+        labelled = [each for each in bundle.get("entry", []) if "security" in each["resource"].get("meta", {})]
+        if self.faults.get("refuse_labels") and labelled:
+            place = f"Bundle.entry[{bundle['entry'].index(labelled[0])}].resource.meta.security[0]"
+            raise Refused(422, "processing", "Unknown code in the value set of security labels", place)
         return None
 
     def _forget_an_observation(self, answers: Sequence[Json]) -> None:
@@ -223,7 +223,8 @@ def _fhir(resource: Json, status: int = 200) -> Response:
 
 async def _refused(_: Request, why: Exception) -> Response:
     assert isinstance(why, Refused)  # noqa: S101 - what it is registered for
-    issue = {"severity": "error", "code": why.code, "diagnostics": why.text}
+    issue: Json = {"severity": "error", "code": why.code, "diagnostics": why.text}
+    issue |= {"location": [why.element]} if why.element else {}
     return _fhir({"resourceType": "OperationOutcome", "issue": [issue]}, why.status)
 
 

@@ -26,9 +26,9 @@ LINKS |= {"derived-from": "derivedFrom", "device": "device", "target": "target",
 class Refused(Exception):
     """A request that this server does not do, with the status and the words of its answer."""
 
-    def __init__(self, status: int, code: str, text: str) -> None:
+    def __init__(self, status: int, code: str, text: str, element: str = "") -> None:
         super().__init__(text)
-        self.status, self.code, self.text = status, code, text
+        self.status, self.code, self.text, self.element = status, code, text, element
 
 
 class Store:

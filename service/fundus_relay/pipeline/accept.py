@@ -18,7 +18,7 @@ from fundus_relay.fhir.intake import captured, laterality
 
 from .identity import OURS, Known, at_ehr, id_at_ehr, points_to, study_key
 from .ports import Clock, Job, Ledger, Transaction
-from .tasks import refresh_tasks
+from .tasks import open_task
 
 
 async def accept(submitted: Submitted, ledger: Ledger, clock: Clock) -> list[Accepted | RelayError]:
@@ -63,7 +63,7 @@ async def _accept_together(entries: Sequence[Entry], ledger: Ledger, clock: Cloc
             if p.found is not None:
                 answers[p.reference] = Accepted(p.found, is_new=False)
                 continue
-            stored, is_new = await tx.resources.put(_stored_form(p, links))
+            stored, is_new = await tx.resources.put(_stored_form(p, links), is_fresh=p.entry.method == "POST")
             answers[p.reference] = Accepted(stored, is_new)
             if p.entry.picture is not None:
                 study, image, is_asked = await _take_picture(p.entry, stored, known, tx, clock)
@@ -196,6 +196,8 @@ async def _refuse_changed_pixels(
     entry: Entry, picture: StoredPicture, media_id: str, study: Study, tx: Transaction
 ) -> None:
     """A Media names one photograph for good: reports and boxes point to it."""
+    if entry.method == "POST":
+        return
     before = await tx.resources.read("Media", media_id, 1)
     if before is not None and before["content"]["url"] != f"Binary/{picture.sha256}":
         raise InvalidResource(
@@ -256,6 +258,6 @@ async def _open_submissions(
         asked = {image.id: media_id for media_id, of, image in pictured if of.id == study.id}
         submission = Submission(str(uuid4()), study.id, clock.now(), asked)
         await tx.add_submission(submission)
-        await refresh_tasks(tx, study)
+        await open_task(tx, submission, study, [image for _, of, image in pictured if of.id == study.id])
         tasks |= dict.fromkeys(asked.values(), submission.id)
     return tasks

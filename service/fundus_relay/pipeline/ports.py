@@ -154,8 +154,11 @@ class Job(StrEnum):
 class Resources(Protocol):
     """FHIR resources by type and id, every version kept, inside the ledger's transaction."""
 
-    async def put(self, resource: Json) -> tuple[Json, bool]:
+    async def put(self, resource: Json, *, is_fresh: bool = False) -> tuple[Json, bool]:
         """Store under its `resourceType` and `id` (one is made when absent).
+
+        Args:
+            is_fresh: the id was made a moment ago and nothing can be stored under it: spares a look.
 
         Returns:
             The resource with `id`, `meta.versionId` and `meta.lastUpdated`, and whether a version was added: equal

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fundus_relay.domain.values import Image, Study
+from fundus_relay.domain.states import ImageState
+from fundus_relay.domain.values import Image, Study, Submission
 from fundus_relay.fhir.task import build_task
 
 from .ports import Transaction
@@ -16,3 +17,15 @@ async def refresh_tasks(tx: Transaction, study: Study, images: Sequence[Image] |
     deliveries = await tx.deliveries(study.id)
     for submission in await tx.submissions(study.id):
         await tx.resources.put(build_task(submission, study, images, deliveries))
+
+
+async def open_task(tx: Transaction, submission: Submission, study: Study, asked: Sequence[Image]) -> None:
+    """Write the first Task of a submission.
+
+    Args:
+        asked: its own images; as long as nothing was done for any of them, no other row has a say in the Task.
+    """
+    is_untouched = all(image.state is ImageState.RECEIVED for image in asked)
+    images = asked if is_untouched else await tx.images(study.id)
+    deliveries = await tx.deliveries(study.id) if study.revision else []
+    await tx.resources.put(build_task(submission, study, images, deliveries), is_fresh=True)

@@ -12,7 +12,8 @@ nothing is lost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -45,9 +46,13 @@ class StoredResources:
     def __init__(self, connection: AsyncConnection[Any]) -> None:  # Any: rows are read by position, whatever their type
         self._connection = connection
 
-    async def put(self, resource: Json) -> tuple[Json, bool]:
+    async def put(self, resource: Json, *, is_fresh: bool = False) -> tuple[Json, bool]:
         kind, id = resource["resourceType"], resource.get("id") or str(uuid4())
         content = _without_store_meta({**resource, "id": id})
+        if is_fresh:
+            await self._connection.execute("select pg_advisory_xact_lock_shared(%s, %s)", WRITING)
+            with _storable(kind):
+                return _complete(content, 1, await self._insert(kind, id, 1, content)), True
         before = await self._newest_locked(kind, id, content)
         if before is not None and before[2]:
             version, updated, _ = before
@@ -112,14 +117,11 @@ class StoredResources:
             "select pg_advisory_xact_lock_shared(%s, %s), pg_advisory_xact_lock(hashtextextended(%s, 0))",
             (*WRITING, f"resource {kind}/{id}"),
         )
-        try:
+        with _storable(kind):
             cursor = await self._connection.execute(
                 "select version, updated, content = %s from resource where kind = %s and id = %s and is_newest",
                 (Jsonb(content), kind, id),
             )
-        except DataError as exc:
-            text = "a text holds U+0000 or half a surrogate pair, or a number is beyond all measure"
-            raise InvalidResource(Issue(kind, "value", text, "value-not-storable")) from exc
         return await cursor.fetchone()
 
     async def _insert(self, kind: str, id: str, version: int, content: Json) -> datetime:
@@ -149,6 +151,16 @@ class StoredResources:
         assert row is not None  # noqa: S101 - an insert returns its row
         updated: datetime = row[0]
         return updated
+
+
+@contextmanager
+def _storable(kind: str) -> Iterator[None]:
+    """Refuses what JSONB cannot hold."""
+    try:
+        yield
+    except DataError as exc:
+        text = "a text holds U+0000 or half a surrogate pair, or a number is beyond all measure"
+        raise InvalidResource(Issue(kind, "value", text, "value-not-storable")) from exc
 
 
 def _without_store_meta(resource: Json) -> Json:

@@ -38,6 +38,8 @@ class PostgresTransaction:
         self._jobs: set[tuple[Job, str]] = set()
 
     async def hold(self, names: Sequence[str]) -> None:
+        if not names:
+            return
         await self._run(
             "select pg_advisory_xact_lock(key) from (select distinct hashtextextended(name, 0) as key"
             " from unnest(%s::text[]) as name order by key) as keys",
@@ -45,12 +47,11 @@ class PostgresTransaction:
         )
 
     async def open_study(self, key: str, subject: Json, context: Json) -> Study:
-        await self._run(
+        rows = await self._run(
             "insert into study (id, key, subject, context, state) values (%s, %s, %s, %s, 'collecting')"
-            " on conflict (key) do nothing",
+            " on conflict (key) do update set state = study.state returning *",  # an update that only locks
             [str(uuid4()), key, Jsonb(subject), Jsonb(context)],
         )
-        rows = await self._run("select * from study where key = %s for no key update", [key])
         return study_of(rows[0])
 
     async def study(self, study_id: str) -> Study | None:
