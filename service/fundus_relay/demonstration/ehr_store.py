@@ -21,6 +21,7 @@ WARNING = "Demonstration EHR of Fundus Relay. For demonstration and tests only; 
 
 LINKS = {"patient": "subject", "subject": "subject", "based-on": "basedOn", "result": "result", "focus": "focus"}
 LINKS |= {"derived-from": "derivedFrom", "device": "device", "target": "target", "has-member": "hasMember"}
+_PARAMETERS = frozenset({"_id", "identifier", "status", *LINKS})
 
 
 class Refused(Exception):
@@ -69,6 +70,9 @@ class Store:
     def matches(self, kind: str, query: Sequence[tuple[str, str]]) -> list[Json]:
         """Resources that meet all parameters; a comma separates alternatives."""
         tests = [(name, _alternatives(value)) for name, value in query if not name.startswith("_") or name == "_id"]
+        for name, _ in tests:
+            if name not in _PARAMETERS:
+                raise Refused(400, "processing", f'HAPI-0524: Unknown search parameter "{name}" for {kind}')
         return [each for each in self.newest(kind) if all(self._meets(each, name, values) for name, values in tests)]
 
     def _meets(self, resource: Json, name: str, values: Sequence[str]) -> bool:
@@ -79,10 +83,8 @@ class Store:
                 return any(_has_identifier(resource, value) for value in values)
             case "status":
                 return resource.get("status") in values
-            case _ if name in LINKS:
-                found = set(linked(resource, name))
-                return any(value in found or f"Patient/{value}" in found for value in values)
-        raise Refused(400, "processing", f'HAPI-0524: Unknown search parameter "{name}" for {resource["resourceType"]}')
+        found = linked(resource, name)
+        return any(value in found or f"Patient/{value}" in found for value in values)
 
     # ------------------------------------------------------------------------------------------------------- writing
 
@@ -175,7 +177,8 @@ class Store:
         if is_criteria:
             found = self.matches(kind, parse_qsl(criteria, keep_blank_values=True))
             if len(found) != 1:
-                raise Refused(400, "processing", f"HAPI-1091: Invalid match URL: {len(found)} resources match")
+                status = 400 if found else 404
+                raise Refused(status, "processing", f"HAPI-1091: Invalid match URL: {len(found)} resources match")
             return f"{kind}/{found[0]['id']}"
         if literal.startswith(("http://", "https://")) or literal in arriving or literal in self._versions:
             return literal
