@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test check bench serve lock clean
+.PHONY: setup demo test clients check bench serve lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.installed  ## the virtual environment with everything that the laptop needs
@@ -21,8 +21,18 @@ demo: setup  ## one picture from EHR to report; IMAGE=path for one of your own
 serve: setup  ## service, analyser stand-in and demonstration EHR until SIGTERM
 	@exec $(BIN)/fundus-relay up
 
-test: setup  ## every test that needs no server of somebody else
+test: setup clients  ## every test that needs no server of somebody else
 	$(BIN)/python -m pytest
+
+clients: setup tests/clients/node_modules/.installed .venv-kindling/.installed  ## stock clients that the tests run
+
+tests/clients/node_modules/.installed: tests/clients/package-lock.json
+	@if command -v npm >/dev/null; then cd tests/clients && npm ci --ignore-scripts --silent && touch node_modules/.installed; \
+	else echo "NOT RUN: the clients of npm are not tested, because there is no npm here"; fi
+
+.venv-kindling/.installed: tests/clients/requirements-kindling.lock
+	@$(PYTHON) -m venv .venv-kindling && .venv-kindling/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --no-deps --require-hashes --requirement $< && touch $@ || echo "NOT RUN: fhir-kindling does not install here"
 
 check: setup  ## before a commit: format, lint, types, imports, fast tests
 	$(BIN)/ruff format --check .
@@ -42,4 +52,4 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
   --no-annotate --no-emit-package fundus-relay
 
 clean:
-	rm -rf .venv .venv-* out var .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-* tests/clients/node_modules out var .mypy_cache .ruff_cache .pytest_cache
