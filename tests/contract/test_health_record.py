@@ -253,6 +253,36 @@ async def test_references_at_the_ehr_lead_to_what_the_ehr_stored(ehr: EhrSide) -
     assert {each["reference"] for each in provenance["target"]} == results | {f"DiagnosticReport/{report['id']}"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("Observation", {"issued": LATER.isoformat()}),
+        ("Observation", {"subject": {"reference": "Patient/second-patient"}}),
+        ("DiagnosticReport", {"result": []}),
+    ],
+    ids=["of-another-moment", "of-another-patient", "without-results"],
+)
+async def test_what_is_not_as_it_was_written_is_not_confirmed_but_written_again(
+    ehr: EhrSide, kind: str, change: Json
+) -> None:
+    await ehr.record.publish(FIRST, revision=1)
+    before = (await ehr.held(kind))[0]
+    await ehr.put({**before, **change})
+
+    await ehr.record.publish(FIRST, revision=1)
+
+    after = (await ehr.held(kind))[0]
+    assert {**after, "meta": None} == {**before, "meta": None}
+    assert await ehr.counts() == expected(FIRST)
+
+
+async def test_a_read_back_says_what_is_missing(ehr: EhrSide) -> None:
+    await ehr.drop_an_observation()
+
+    with pytest.raises(RecordUnavailable, match="read-back: an Observation is missing"):
+        await ehr.record.publish(FIRST, revision=1)
+
+
 async def test_an_eye_that_is_corrected_back_is_said_again(ehr: EhrSide) -> None:
     eyes: Sequence[Laterality] = (RIGHT, LEFT, RIGHT)
     for revision, eye in enumerate(eyes, start=1):
