@@ -485,6 +485,30 @@ async def test_each_entry_of_a_batch_has_its_own_fate(client: httpx.AsyncClient)
     assert taken["response"]["status"] == "201 Created"
 
 
+async def test_what_is_wrong_with_one_entry_of_a_batch_harms_no_other(
+    client: httpx.AsyncClient, picture: bytes
+) -> None:
+    media = {"method": "POST", "url": "Media"}
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "batch",
+        "entry": [
+            {"resource": a_media(picture, status="bogus"), "request": media},
+            {"resource": a_media(picture[:3000]), "request": media},
+            {"resource": a_media(picture), "request": media},
+            {"resource": {"resourceType": "Banana"}, "request": {"method": "POST", "url": "Banana"}},
+        ],
+    }
+
+    answer = (await client.post("", content=json.dumps(bundle))).json()
+
+    assert_is_fhir(answer)
+    assert [entry["response"]["status"][:3] for entry in answer["entry"]] == ["422", "422", "201", "422"]
+    places = [entry["response"]["outcome"]["issue"][0]["expression"][0] for entry in answer["entry"][:2]]
+    assert places == ["Bundle.entry[0].resource.status", "Bundle.entry[1].resource.content.data"]
+    assert (await client.get("/Media", params={"_summary": "count"})).json()["total"] == 1
+
+
 async def test_what_is_not_json_is_refused_as_such(client: httpx.AsyncClient) -> None:
     response = await client.post("/Media", content=b"{")
 

@@ -66,13 +66,11 @@ class Writes:
     async def exchange(self, request: Request) -> Response:
         """POST of a transaction or batch Bundle to the base."""
         submitted = _with_conditions(await self._received(request, "Bundle"))
-        taken = await accept(submitted, self.ledger, self.clock)
+        taken = _in_order(submitted, await accept(submitted, self.ledger, self.clock))
         wishes, base = prefer(request), base_url(request, self.public_url)
         if wishes.is_async and (where := _tasks_url(taken, base)):
             return _later(where)
-        entries = [
-            _entry_answer(entry, each, wishes, base) for entry, each in zip(submitted.entries, taken, strict=True)
-        ]
+        entries = [_entry_answer(each, wishes, base) for each in taken]
         return fhir_response(response_bundle(submitted.bundle or "batch", entries))
 
     async def _one(self, request: Request, kind: str) -> Entry:
@@ -174,7 +172,16 @@ def _tasks_url(taken: Sequence[Accepted | RelayError], base: str) -> str | None:
     return f"{base}/Task/{ids[0]}" if ids else None
 
 
-def _entry_answer(entry: Entry, taken: Accepted | RelayError, wishes: Prefer, base: str) -> Json:
+def _in_order(submitted: Submitted, taken: Sequence[Accepted | RelayError]) -> list[Accepted | RelayError]:
+    """What became of each entry as sent, those refused at the door among them."""
+    rest = iter(taken)
+    return [
+        submitted.refused[at] if at in submitted.refused else next(rest)
+        for at in range(len(submitted.refused) + len(taken))
+    ]
+
+
+def _entry_answer(taken: Accepted | RelayError, wishes: Prefer, base: str) -> Json:
     if isinstance(taken, RelayError):
         refused = refusal(taken)
         return refused_entry(refused.status, refused.outcome)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from .analysis import Analysis
+from .errors import InvalidResource
 from .geometry import Affine, Size
 from .laterality import Laterality
 from .states import DeliveryState, ImageState, StudyState
@@ -61,10 +62,12 @@ class Submitted:
 
     Attributes:
         bundle: `transaction`, `batch`, or None for a single resource.
+        refused: of a batch, position of each entry that is wrong → what is wrong with it; `entries` has the others.
     """
 
     entries: tuple[Entry, ...]
     bundle: str | None = None
+    refused: Mapping[int, InvalidResource] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

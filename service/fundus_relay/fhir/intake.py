@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.laterality import Laterality
@@ -13,6 +14,8 @@ from .intake_structure import Pointer, examine_structure, model_of
 from .references import Names, check_patients, check_pointers
 from .rules import TYPES, check_rules, check_together, eyes
 
+_ENTRY = re.compile(r"Bundle\.entry\[(\d+)\]")
+
 
 def read_submission(document: Json, expected: str | None = None) -> Submitted:
     """Validate what a body holds.
@@ -22,7 +25,7 @@ def read_submission(document: Json, expected: str | None = None) -> Submitted:
         expected: the resource type that the URL names, or None when any will do.
 
     Returns:
-        Its entries, `content.data` taken away.
+        Its entries, `content.data` taken away. Each entry of a batch has its own fate: a wrong one is among `refused`.
 
     Raises:
         InvalidResource: with everything that is wrong.
@@ -39,9 +42,31 @@ def read_submission(document: Json, expected: str | None = None) -> Submitted:
     else:
         entries, issues, bundle = [Entry(document, element=kind)], [], None
     issues += _check(entries, is_bundle=bundle is not None)
-    if issues:
-        raise InvalidResource(*issues)
-    return Submitted(tuple(_finished(entry) for entry in entries), bundle)
+    refused: dict[int, InvalidResource] = {}
+    while issues:
+        if bundle != "batch":
+            raise InvalidResource(*issues)
+        refused |= by_entry(issues)
+        entries = [entry for entry in entries if position(entry.element) not in refused]
+        issues = _check(entries, is_bundle=True)
+    return Submitted(tuple(_finished(entry) for entry in entries), bundle, refused)
+
+
+def by_entry(issues: Sequence[Issue]) -> dict[int, InvalidResource]:
+    """What is wrong with each entry of a Bundle, by its position. Raises InvalidResource for what is of no entry."""
+    found: dict[int, list[Issue]] = {}
+    for issue in issues:
+        at = position(issue.element)
+        if at is None:
+            raise InvalidResource(*issues)
+        found.setdefault(at, []).append(issue)
+    return {at: InvalidResource(*several) for at, several in found.items()}
+
+
+def position(element: str) -> int | None:
+    """Which entry of a Bundle a FHIRPath is in; None when in none."""
+    match = _ENTRY.match(element)
+    return int(match[1]) if match else None
 
 
 def laterality(media: Json) -> Laterality | None:

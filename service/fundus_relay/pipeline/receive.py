@@ -16,7 +16,7 @@ from fundus_relay.domain.errors import InvalidResource, Issue, Rejected
 from fundus_relay.domain.geometry import Size
 from fundus_relay.domain.values import Entry, StoredPicture, Submitted
 from fundus_relay.fhir.attachment import check_picture
-from fundus_relay.fhir.intake import read_submission
+from fundus_relay.fhir.intake import by_entry, position, read_submission
 from fundus_relay.fhir.intake_json import parse
 from fundus_relay.fhir.skeleton import Cutter
 from fundus_relay.imaging.format import MAX_PIXELS, PictureFacts, examine
@@ -65,10 +65,19 @@ async def receive(
             cutter.feed(chunk)
         submitted = await asyncio.to_thread(lambda: read_submission(parse(cutter.finish()), expected))
         pictured = [entry for entry in submitted.entries if entry.resource["resourceType"] == "Media"]
-        facts = await _facts(pictured, drafts, archive, limits)
+        facts, issues = await _facts(pictured, drafts, archive, limits)
+        if issues and submitted.bundle != "batch":
+            raise InvalidResource(*issues)
+        refused = by_entry(issues)
         pictures = await drafts.keep(facts)
     return replace(
-        submitted, entries=tuple(replace(each, picture=pictures.get(each.element)) for each in submitted.entries)
+        submitted,
+        entries=tuple(
+            replace(each, picture=pictures.get(each.element))
+            for each in submitted.entries
+            if position(each.element) not in refused
+        ),
+        refused={**submitted.refused, **refused},
     )
 
 
@@ -131,8 +140,8 @@ class _Drafts:
 
 async def _facts(
     entries: list[Entry], drafts: _Drafts, archive: ImageArchive, limits: Limits
-) -> dict[str, PictureFacts]:
-    """What each picture is. Raises InvalidResource with everything that is wrong with any of them."""
+) -> tuple[dict[str, PictureFacts], list[Issue]]:
+    """What each good picture is, by the FHIRPath of its Media, and everything that is wrong with the others."""
     facts: dict[str, PictureFacts] = {}
     issues: list[Issue] = []
     for entry in entries:
@@ -140,9 +149,7 @@ async def _facts(
             facts[entry.element] = await _look_at(entry, drafts, archive, limits)
         except InvalidResource as why:
             issues += why.issues
-    if issues:
-        raise InvalidResource(*issues)
-    return facts
+    return facts, issues
 
 
 async def _look_at(entry: Entry, drafts: _Drafts, archive: ImageArchive, limits: Limits) -> PictureFacts:

@@ -2,72 +2,49 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import Literal
 
-COUNTED = (
-    "drop_before",  # the connection is cut before the job is taken
-    "drop_after",  # the connection is cut after the job was taken and paid
-    "unavailable",  # HTTP 503
-    "error",  # body status 500
-    "hold",  # the job goes on HOLD
-    "stuck",  # the job stays QUEUED
-    "fail",  # the job ends with ERROR
-)
+from pydantic import BaseModel, ConfigDict, Field
+
+from .settings import StandinSettings
+
+Call = Literal["getToken", "doAnalysis", "getStatus", "getResult"]
+Counted = Literal["drop_before", "drop_after", "unavailable", "error", "hold", "stuck", "fail"]
+
+EVERY_CALL: frozenset[Call] = frozenset(("getToken", "doAnalysis", "getStatus", "getResult"))
 
 
-@dataclass(slots=True)
-class Faults:
-    """What goes wrong from now on.
+class Faults(BaseModel):
+    """What goes wrong from now on. A count goes down with each strike; a share, the latency and `calls` stay."""
 
-    Attributes:
-        left: how many more times each of `COUNTED` strikes.
-        latency_s: before every answer.
-        error_rate: share of answers that are errors.
-        endpoints: only these calls are hit by `unavailable`, `error`, the latency and the rate; all when empty.
-    """
+    model_config = ConfigDict(extra="forbid")
 
-    latency_s: float
-    error_rate: float
-    chance: random.Random
-    left: dict[str, int] = field(default_factory=dict)
-    endpoints: frozenset[str] = frozenset()
+    calls: frozenset[Call] = Field(
+        EVERY_CALL, description="only these are hit by latency_s, the shares, `unavailable` and `error`"
+    )
+    latency_s: float = Field(0.0, ge=0, description="before every answer")
+    error_rate: float = Field(0.0, ge=0, le=1, description="share of answers with body status 500")
+    unavailable_rate: float = Field(0.0, ge=0, le=1, description="share of answers with HTTP 503")
+    unavailable: int = Field(0, ge=0, description="HTTP 503")
+    error: int = Field(0, ge=0, description="body status 500")
+    drop_before: int = Field(0, ge=0, description="the connection is cut before the job is taken")
+    drop_after: int = Field(0, ge=0, description="the connection is cut after the job was taken and paid")
+    hold: int = Field(0, ge=0, description="the job goes on HOLD")
+    stuck: int = Field(0, ge=0, description="the job stays QUEUED until a restart")
+    fail: int = Field(0, ge=0, description="the job ends with ERROR")
 
-    def change(self, said: Mapping[str, object]) -> None:
-        """Take over what the admin route was sent. Raises ValueError for a word that is no fault."""
-        for name, value in said.items():
-            match name:
-                case "latency_s":
-                    self.latency_s = float(str(value))
-                case "error_rate":
-                    self.error_rate = float(str(value))
-                case "endpoints" if isinstance(value, list):
-                    self.endpoints = frozenset(map(str, value))
-                case _ if name in COUNTED:
-                    self.left[name] = int(str(value))
-                case _:
-                    raise ValueError(
-                        f"{name} is no fault; there are latency_s, error_rate, endpoints, {', '.join(COUNTED)}"
-                    )
+    @classmethod
+    def by(cls, settings: StandinSettings) -> Faults:
+        """Those that the settings ask for."""
+        return cls(
+            latency_s=settings.latency_s,
+            error_rate=settings.error_rate,
+            unavailable_rate=settings.unavailable_rate,
+        )
 
-    def clear(self) -> None:
-        self.latency_s, self.error_rate, self.left, self.endpoints = 0.0, 0.0, {}, frozenset()
-
-    def strikes(self, name: str) -> bool:
+    def strikes(self, name: Counted) -> bool:
         """Whether this fault strikes now; counts it."""
-        if self.left.get(name, 0) < 1:
-            return False
-        self.left[name] -= 1
-        return True
-
-    def hits(self, endpoint: str) -> bool:
-        return not self.endpoints or endpoint in self.endpoints
-
-    def told(self) -> Mapping[str, object]:
-        return {
-            "latency_s": self.latency_s,
-            "error_rate": self.error_rate,
-            "endpoints": sorted(self.endpoints),
-            **self.left,
-        }
+        left: int = getattr(self, name)
+        if left:
+            setattr(self, name, left - 1)
+        return left > 0
