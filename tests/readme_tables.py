@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 import types
 from collections.abc import Iterator
@@ -13,11 +15,15 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 import fundus_relay.api.errors
-import fundus_relay.pipeline.operator  # noqa: F401 - so does this
+import fundus_relay.pipeline.operator
 from fundus_relay.demonstration.stack import LocalPorts
 from fundus_relay.domain.errors import RelayError
 from fundus_relay.settings import Settings
 from fundus_relay.standin.settings import StandinSettings
+
+for _module in pkgutil.walk_packages(fundus_relay.__path__, "fundus_relay."):
+    if not _module.name.endswith("__main__"):
+        importlib.import_module(_module.name)  # errors are defined where they are raised, too
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -39,15 +45,20 @@ def errors() -> str:
 
 
 def leaves() -> list[type[RelayError]]:
-    """Every error that has no more special one, and those with a code of their own."""
-    found: dict[str, type[RelayError]] = {}
-    todo = list(RelayError.__subclasses__())
-    while todo:
-        kind = todo.pop(0)
-        todo += kind.__subclasses__()
-        if not kind.__subclasses__() and kind.__module__.startswith("fundus_relay"):
-            found[kind.code] = kind
-    return [found[code] for code in sorted(found)]
+    """Every error with a code of its own that no more special one has."""
+    coded = [
+        kind for kind in _below(RelayError) if "code" in kind.__dict__ and kind.__module__.startswith("fundus_relay")
+    ]
+    return sorted(
+        (kind for kind in coded if not any(other is not kind and issubclass(other, kind) for other in coded)),
+        key=lambda kind: kind.code,
+    )
+
+
+def _below(kind: type[RelayError]) -> Iterator[type[RelayError]]:
+    for special in kind.__subclasses__():
+        yield special
+        yield from _below(special)
 
 
 def _rows(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:

@@ -109,8 +109,7 @@ async def _seen_by_the_standin(sha256: str, stack: Any, client: httpx.AsyncClien
     answers = json.loads(head)
     boxes = [(each["lesionType"], *json.loads(each["bbox"])) for each in json.loads(tail.removesuffix("}"))]
     is_told = answers["eyeOrNot"] == "YES" and answers["imageQuality"] == "Gradable Image"
-    words = {"Detected": "Detected", "Not Detected": "Not detected"}
-    return {"boxes": boxes, "presence": words[answers["drYes"]] if is_told else None}
+    return {"boxes": boxes, "presence": answers["drYes"] if is_told else None}
 
 
 def _corners(box: Box) -> tuple[float, float, float, float]:
