@@ -1,4 +1,4 @@
-"""The stand-in's HTTP interface: the four calls of the document under `/v1`, faults and counts under `/admin`.
+"""The stand-in's HTTP interface: the four calls of the document under `/v1`.
 
 Source: Netra API 1.0. HTTP always says 200; the body's `status` is 200, 411 or 500.
 """
@@ -11,17 +11,22 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from html import escape
 
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .admin import Admin
 from .book import Book, Job
-from .faults import Faults
 from .forms import MAX_BYTES, Form, is_jpeg_or_png, picture, read_form, text
 from .light_table import FAILED, LightTable
+from .onlooker import Onlooker
+from .page import page
 from .settings import StandinSettings
 
 WARNING = "fundus-relay stand-in; not a medical device"
@@ -50,9 +55,24 @@ def standin(settings: StandinSettings) -> Starlette:
     `app.state.connections`, when the server fills it with its connections, is where a connection is cut.
     """
     desk = Desk(settings)
-    app = Starlette(routes=desk.routes(), lifespan=desk.lifespan)
+    app = Starlette(routes=desk.routes(), lifespan=desk.lifespan, middleware=[Middleware(Labelled)])
     app.state.connections = ()
     return app
+
+
+class Labelled:
+    """Says on every answer what gave it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def label(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Standin"] = WARNING
+            await send(message)
+
+        await self._app(scope, receive, label)
 
 
 class Desk:
@@ -61,8 +81,9 @@ class Desk:
     def __init__(self, settings: StandinSettings) -> None:
         self.settings = settings
         self.book = Book(settings.state, settings.credits)
-        self.table = LightTable(self.book, settings)
-        self.faults = Faults(settings.latency_s, settings.error_rate, random.Random(settings.seed))  # noqa: S311 - faults
+        self.table = LightTable(self.book, settings, Onlooker())
+        self.admin = Admin(self.book, settings)
+        self.chance = random.Random(settings.seed)  # noqa: S311 - of faults
 
     def routes(self) -> list[Route]:
         calls: dict[str, Call] = {
@@ -73,14 +94,9 @@ class Desk:
         }
         return [
             *(Route(f"/v1/{name}", self._answering(name, call), methods=["POST"]) for name, call in calls.items()),
+            *self.admin.routes(),
             Route("/", self.page),
             Route("/livez", _live),
-            Route("/admin/faults", self.set_faults, methods=["GET", "POST"]),
-            Route("/admin/results", self.choose_result, methods=["POST"]),
-            Route("/admin/account", self.set_account, methods=["POST"]),
-            Route("/admin/counts", self.counts),
-            Route("/admin/jobs", self.jobs),
-            Route("/admin/reset", self.reset, methods=["POST"]),
         ]
 
     @asynccontextmanager
@@ -94,8 +110,9 @@ class Desk:
     # ---------------------------------------------------------------------------------------------------------- calls
 
     def get_token(self, form: Form) -> Mapping[str, object]:
-        is_known = hmac.compare_digest(text(form, "username"), self.settings.username) and hmac.compare_digest(
-            form.get("password", b""), self.settings.password.get_secret_value().encode()
+        name, password = self.settings.username, self.settings.password.get_secret_value()
+        is_known = hmac.compare_digest(form.get("username", b""), name.encode()) and hmac.compare_digest(
+            form.get("password", b""), password.encode()
         )
         if not is_known:
             raise Refused(411, "Invalid username or password.")
@@ -112,27 +129,28 @@ class Desk:
 
     def do_analysis(self, form: Form) -> Mapping[str, object]:
         self._check_token(form)
-        if self.faults.strikes("drop_before"):
+        if self.admin.faults.strikes("drop_before"):
             raise Dropped
         data = picture(form)
         if data is None or not is_jpeg_or_png(data):
             raise Refused(411, "LC-ERR-0034 : Only jpeg and png type images allowed.")
         if len(data) > MAX_BYTES:
             raise Refused(411, "LC-ERR-0033 : Max Allowed Single Image Size 5 MB.")
-        job_id = self.book.take(data, self.settings.username)
+        job_id = self.book.take(data, self.settings.username, keep=self.table.looks)
         if job_id is None:
             raise Refused(411, "No API credits remaining.")
         self._begin(job_id)
-        if self.faults.strikes("drop_after"):
+        if self.admin.faults.strikes("drop_after"):
             raise Dropped
         return {"status": 200, "jobId": job_id, "jobStatus": "QUEUED", "remaining": self.book.remaining}
 
     def _begin(self, job_id: str) -> None:
-        if self.faults.strikes("stuck"):
+        faults = self.admin.faults
+        if faults.strikes("stuck"):
             return
-        if self.faults.strikes("hold"):
+        if faults.strikes("hold"):
             self.book.end(job_id, "HOLD", None, None)
-        elif self.faults.strikes("fail"):
+        elif faults.strikes("fail"):
             self.book.end(job_id, "ERROR", None, FAILED)
         else:
             self.table.put(job_id)
@@ -166,84 +184,40 @@ class Desk:
             raise Refused(411, "Unknown jobId.")
         return job
 
+    # ----------------------------------------------------------------------------------------------------------- HTTP
+
     def _answering(self, name: str, call: Call) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            form = await read_form(request)
-            if self.faults.hits(name):
-                await asyncio.sleep(self.faults.latency_s)
-                if self.faults.strikes("unavailable"):
-                    return PlainTextResponse("", 503, {"Retry-After": "1"})
-                if self.faults.strikes("error") or self.faults.chance.random() < self.faults.error_rate:
-                    return _told({"status": 500, "message": "Error in API"})
             try:
-                return _told(call(form))
+                form = await read_form(request)
+            except HTTPException:
+                return _error()
+            if self.admin.faults.hit(name):
+                await asyncio.sleep(self.admin.faults.latency_s)
+                fault = self._fault()
+                if fault is not None:
+                    return fault
+            try:
+                return JSONResponse(call(form))
             except Refused as why:
-                return _told({"status": why.status, "message": why.message})
+                return JSONResponse({"status": why.status, "message": why.message})
             except Dropped:
                 _cut(request)
                 return PlainTextResponse("", 500)
 
         return answer
 
-    # ---------------------------------------------------------------------------------------------------------- admin
-
-    async def set_faults(self, request: Request) -> Response:
-        """Faults from now on; see `faults.COUNTED`. Open to whoever reaches the port: bind it to loopback."""
-        if request.method == "POST":
-            try:
-                self.faults.change(await request.json())
-            except ValueError as why:
-                return JSONResponse({"error": str(why)}, 422)
-        return JSONResponse(self.faults.told())
-
-    async def choose_result(self, request: Request) -> Response:
-        """{"sha256": ..., "state": "COMPLETED", "result": "...", "message": null}: the answer for that picture."""
-        said = await request.json()
-        self.book.choose(said["sha256"], said.get("state", "COMPLETED"), said.get("result"), said.get("message"))
-        return JSONResponse(said)
-
-    async def set_account(self, request: Request) -> Response:
-        """{"credits": n} and {"revoke_tokens": true}."""
-        said = await request.json()
-        if "credits" in said:
-            self.book.set_credits(int(said["credits"]))
-        if said.get("revoke_tokens"):
-            self.book.revoke_tokens()
-        return JSONResponse(self.book.counts())
-
-    async def counts(self, _: Request) -> Response:
-        return JSONResponse(self.book.counts())
-
-    async def jobs(self, request: Request) -> Response:
-        """Jobs of the picture with ?sha256=, newest first."""
-        jobs = self.book.jobs_of(request.query_params.get("sha256", ""))
-        return JSONResponse([{"jobId": job.id, "state": job.state, "result": job.result} for job in jobs])
-
-    async def reset(self, _: Request) -> Response:
-        self.faults.clear()
-        self.book.reset(self.settings.credits)
-        return JSONResponse(self.book.counts())
+    def _fault(self) -> Response | None:
+        """What is answered in place of an answer, if that is what is wanted now."""
+        faults = self.admin.faults
+        if faults.strikes("unavailable") or self.chance.random() < faults.unavailable_rate:
+            return PlainTextResponse("", 503, {"Retry-After": "1"})
+        if faults.strikes("error") or self.chance.random() < faults.error_rate:
+            return _error()
+        return None
 
     async def page(self, _: Request) -> Response:
-        """What a person sees who opens the address."""
-        rows = "".join(
-            f"<tr><th>{escape(str(name))}</th><td>{escape(str(value))}</td></tr>"
-            for name, value in self.book.counts().items()
-            if name != "by_sha256"
-        )
-        return HTMLResponse(
-            "<!doctype html><meta charset=utf-8><title>Stand-in</title>"
-            "<style>body{font:16px system-ui;margin:2rem auto;max-width:50rem;padding:0 1rem}"
-            "p.warning{background:#fff3cd;padding:.6rem 1rem;border-left:.4rem solid #e69f00}"
-            "th{text-align:left;padding-right:2rem}</style>"
-            "<h1>Stand-in for the Netra.AI API</h1>"
-            "<p class=warning><strong>No medical device.</strong> This imitates the analyser for demonstration and "
-            "tests. Nothing that it says may be used for care.</p>"
-            f"<table>{rows}</table>"
-            "<p>Its network was trained on the Indian Diabetic Retinopathy Image Dataset (Porwal et al., 2018, CC BY "
-            "4.0); its rule's counts come from the SRahim DR image data set (2025). See the model card.</p>",
-            headers={"X-Standin": WARNING},
-        )
+        return HTMLResponse(page(self.book.counts()))
 
 
 def _cut(request: Request) -> None:
@@ -251,11 +225,13 @@ def _cut(request: Request) -> None:
     for connection in tuple(request.app.state.connections):
         if getattr(connection, "client", None) == request.scope.get("client"):
             connection.transport.abort()
+            return
+    raise RuntimeError("a connection cannot be cut: the server did not put its connections into app.state")
 
 
-def _told(body: Mapping[str, object]) -> Response:
-    return JSONResponse(body, headers={"X-Standin": WARNING})
+def _error() -> Response:
+    return JSONResponse({"status": 500, "message": "Error in API"})
 
 
 async def _live(_: Request) -> Response:
-    return PlainTextResponse("live\n", headers={"X-Standin": WARNING})
+    return PlainTextResponse("live\n")

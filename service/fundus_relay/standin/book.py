@@ -6,7 +6,8 @@ import hashlib
 import secrets
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,17 @@ class Book:
     def close(self) -> None:
         self._db.close()
 
+    @contextmanager
+    def _commit(self) -> Iterator[None]:
+        """All of it or nothing."""
+        self._db.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+        self._db.execute("commit")
+
     def _one(self, query: str, values: Sequence[object] = ()) -> int:
         row = self._db.execute(query, values).fetchone()
         return int(row[0]) if row and row[0] is not None else 0
@@ -60,8 +72,9 @@ class Book:
 
     def new_token(self) -> tuple[str, float]:
         token, valid_until = secrets.token_urlsafe(45), time.time() + TOKEN_LASTS_S
-        self._db.execute("update account set token_requests = token_requests + 1")
-        self._db.execute("insert into token values (?, ?)", [token, valid_until])
+        with self._commit():
+            self._db.execute("update account set token_requests = token_requests + 1")
+            self._db.execute("insert into token values (?, ?)", [token, valid_until])
         return token, valid_until
 
     def is_valid(self, token: str) -> bool:
@@ -69,6 +82,10 @@ class Book:
 
     def revoke_tokens(self) -> None:
         self._db.execute("delete from token")
+
+    def expire_tokens(self) -> None:
+        """As if their two hours were over."""
+        self._db.execute("update token set valid_until = ?", [time.time()])
 
     # -------------------------------------------------------------------------------------------------------- credits
 
@@ -81,23 +98,21 @@ class Book:
 
     # ----------------------------------------------------------------------------------------------------------- jobs
 
-    def take(self, picture: bytes, username: str) -> str | None:
-        """A new job, paid with one credit; None when there is none left."""
+    def take(self, picture: bytes, username: str, *, keep: bool = True) -> str | None:
+        """A new job, paid with one credit; None when there is none left.
+
+        Args:
+            keep: whether the picture will be looked at; its bytes are kept until then.
+        """
         job_id, digest = secrets.token_hex(35), hashlib.sha256(picture).hexdigest()
-        self._db.execute("begin immediate")
-        try:
-            if self.remaining < 1:
-                self._db.execute("rollback")
+        with self._commit():
+            paid = self._db.execute("update account set remaining = remaining - 1 where remaining > 0")
+            if paid.rowcount < 1:
                 return None
-            self._db.execute("update account set remaining = remaining - 1")
             self._db.execute(
                 "insert into job (id, sha256, taken, username, picture) values (?, ?, ?, ?, ?)",
-                [job_id, digest, time.time(), username, picture],
+                [job_id, digest, time.time(), username, picture if keep else None],
             )
-            self._db.execute("commit")
-        except BaseException:
-            self._db.execute("rollback")
-            raise
         return job_id
 
     def end(self, job_id: str, state: str, result: str | None, message: str | None) -> None:
@@ -113,11 +128,12 @@ class Book:
         ).fetchone()
         return Job(*row) if row else None
 
-    def jobs_of(self, sha256: str) -> Sequence[Job]:
+    def jobs_of(self, sha256: str | None) -> Sequence[Job]:
+        """Of one picture, or of all; the newest first."""
         rows = self._db.execute(
-            "select id, sha256, state, result, message, used_on, username from job where sha256 = ?"
-            " order by taken desc",
-            [sha256],
+            "select id, sha256, state, result, message, used_on, username from job where ? in (sha256, '')"
+            " order by taken desc, rowid desc",
+            [sha256 or ""],
         )
         return [Job(*row) for row in rows]
 
@@ -152,6 +168,7 @@ class Book:
         }
 
     def reset(self, credits: int) -> None:
-        for table in ("job", "token", "choice"):
-            self._db.execute(f"delete from {table}")  # noqa: S608 - names of our own tables
-        self._db.execute("update account set remaining = ?, token_requests = 0", [credits])
+        with self._commit():
+            for table in ("job", "token", "choice"):
+                self._db.execute(f"delete from {table}")  # noqa: S608 - names of our own tables
+            self._db.execute("update account set remaining = ?, token_requests = 0", [credits])

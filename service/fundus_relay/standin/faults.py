@@ -8,19 +8,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .settings import StandinSettings
 
-Call = Literal["getToken", "doAnalysis", "getStatus", "getResult"]
+Endpoint = Literal["getToken", "doAnalysis", "getStatus", "getResult"]
 Counted = Literal["drop_before", "drop_after", "unavailable", "error", "hold", "stuck", "fail"]
-
-EVERY_CALL: frozenset[Call] = frozenset(("getToken", "doAnalysis", "getStatus", "getResult"))
 
 
 class Faults(BaseModel):
-    """What goes wrong from now on. A count goes down with each strike; a share, the latency and `calls` stay."""
+    """What goes wrong from now on. A count goes down with each strike; a share, the latency and `endpoints` stay."""
 
     model_config = ConfigDict(extra="forbid")
 
-    calls: frozenset[Call] = Field(
-        EVERY_CALL, description="only these are hit by latency_s, the shares, `unavailable` and `error`"
+    endpoints: frozenset[Endpoint] = Field(
+        frozenset(), description="only these are hit by latency_s, the shares, `unavailable`, `error`; all when empty"
     )
     latency_s: float = Field(0.0, ge=0, description="before every answer")
     error_rate: float = Field(0.0, ge=0, le=1, description="share of answers with body status 500")
@@ -36,11 +34,11 @@ class Faults(BaseModel):
     @classmethod
     def by(cls, settings: StandinSettings) -> Faults:
         """Those that the settings ask for."""
-        return cls(
-            latency_s=settings.latency_s,
-            error_rate=settings.error_rate,
-            unavailable_rate=settings.unavailable_rate,
-        )
+        return cls(latency_s=settings.latency_s, error_rate=settings.error_rate)
+
+    def hit(self, endpoint: str) -> bool:
+        """Whether they concern this call."""
+        return not self.endpoints or endpoint in self.endpoints
 
     def strikes(self, name: Counted) -> bool:
         """Whether this fault strikes now; counts it."""

@@ -1,15 +1,13 @@
-"""Where pictures are looked at: one after the other, in a process of its own, so that a bad one harms nobody."""
+"""Where jobs wait until their pictures are looked at, one after the other."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 
 from .answers import NORMAL, Seen, result_of
 from .book import Book
+from .onlooker import Onlooker
 from .settings import StandinSettings
 
 log = logging.getLogger(__name__)
@@ -20,12 +18,17 @@ FAILED = "LC-ERR-0035 : Please contact Leben Care Support Team."
 class LightTable:
     """Takes jobs from the book until it is closed."""
 
-    def __init__(self, book: Book, settings: StandinSettings) -> None:
+    def __init__(self, book: Book, settings: StandinSettings, onlooker: Onlooker) -> None:
         self._book = book
         self._settings = settings
+        self._onlooker = onlooker
         self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._pool: ProcessPoolExecutor | None = None
         self._work: asyncio.Task[None] | None = None
+
+    @property
+    def looks(self) -> bool:
+        """Whether pictures are looked at, and so have to be kept until then."""
+        return self._settings.analyser == "network"
 
     def open(self) -> None:
         """Begin; what was queued before a restart comes first."""
@@ -34,56 +37,37 @@ class LightTable:
         self._work = asyncio.create_task(self._run())
 
     async def close(self) -> None:
+        """Stop; what was not ended stays in the book."""
         if self._work is not None:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((self._pool._processes or {}).values()):
-                process.kill()
+        self._onlooker.close()
 
     def put(self, job_id: str) -> None:
         """Look at it when its turn comes; at once when nothing has to be looked at."""
-        if self._settings.analyser == "instant" and not self._settings.analysis_s:
-            self._end(job_id, NORMAL)
-        else:
+        if self.looks or self._settings.analysis_s:
             self._queue.put_nowait(job_id)
+        else:
+            self._end(job_id, NORMAL)
 
     async def _run(self) -> None:
         while True:
             job_id = await self._queue.get()
-            picture = self._book.picture(job_id)
-            if picture is None:
-                continue
-            seen, _ = await asyncio.gather(self._look(picture), asyncio.sleep(self._settings.analysis_s))
-            self._end(job_id, seen)
-
-    async def _look(self, picture: bytes) -> Seen | None:
-        """What is seen, or None when looking failed twice."""
-        if self._settings.analyser == "instant":
-            return NORMAL
-        from .eyes.look import look
-
-        for _ in range(2):
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._started_pool(), look, picture)
-            except BrokenProcessPool:
-                self._pool = None
-                log.warning("eyes-restarted")
-            except Exception as exc:
-                log.warning("picture-not-analysed", extra={"code": type(exc).__name__})
-                return None
-        return None
+                seen, _ = await asyncio.gather(self._look(job_id), asyncio.sleep(self._settings.analysis_s))
+                self._end(job_id, seen)
+            except Exception:  # the outermost loop: one job's trouble, such as a full disk, is not that of the next
+                log.exception("job-not-ended")
 
-    def _started_pool(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context)
-        return self._pool
+    async def _look(self, job_id: str) -> Seen | None:
+        if not self.looks:
+            return NORMAL
+        picture = self._book.picture(job_id)
+        return await self._onlooker.see(picture) if picture is not None else None
 
     def _end(self, job_id: str, seen: Seen | None) -> None:
         job = self._book.job(job_id)
-        if job is None:
+        if job is None or job.state != "QUEUED":
             return
         choice = self._book.choice(job.sha256)
         if choice is not None:
