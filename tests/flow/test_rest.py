@@ -217,6 +217,18 @@ async def test_put_creates_then_updates_and_guards_versions(client: httpx.AsyncC
     assert same.headers["etag"] == 'W/"2"'
 
 
+async def test_a_media_that_was_read_can_be_changed_and_saved(client: httpx.AsyncClient, picture: bytes) -> None:
+    read = (await client.post("/Media", content=json.dumps(a_media(picture)))).json()
+    changed = {**read, "note": [{"text": "second look"}]}
+
+    saved = await client.put(f"/Media/{read['id']}", content=json.dumps(changed))
+
+    assert saved.status_code == 200, saved.text
+    assert saved.json()["meta"]["versionId"] == "2"
+    assert (await client.get(f"/Binary/{read['id']}")).content == picture
+    assert (await client.get("/Task", params={"_summary": "count"})).json()["total"] == 1
+
+
 async def test_put_under_another_id_is_refused(client: httpx.AsyncClient) -> None:
     response = await client.put("/Patient/p2", content=json.dumps(a_patient("p1")))
 

@@ -30,6 +30,7 @@ from .addresses import base_url, id_of, kind_of
 from .body import json_body
 from .errors import MalformedRequest, refusal
 from .negotiation import Prefer, fhir_response, prefer, version_named
+from .own_pictures import OwnPictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,8 @@ class Writes:
 
     async def _received(self, request: Request, expected: str) -> Submitted:
         body = json_body(request, self.max_body_bytes)
-        return await receive(body, self.blobs, self.archive, self.limits, expected)
+        pictures = OwnPictures(self.archive, self.ledger, self.blobs, base_url(request, self.public_url))
+        return await receive(body, self.blobs, pictures, self.limits, expected)
 
     async def _accept_one(self, entry: Entry) -> Accepted:
         (taken,) = await accept(Submitted((entry,)), self.ledger, self.clock)

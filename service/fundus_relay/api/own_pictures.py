@@ -1,0 +1,38 @@
+"""Photographs that a caller only points to, because they are here already.
+
+A client that reads a Media, changes it and saves it sends our own `content.url` back: that is the picture as it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fundus_relay.domain.errors import InvalidResource, Issue
+from fundus_relay.pipeline.ports import Blobs, Draft, ImageArchive, Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPictures:
+    """An `ImageArchive` that knows our own Binary endpoint, and asks another one for everything else.
+
+    Attributes:
+        base: of our FHIR endpoint as this caller sees it.
+    """
+
+    elsewhere: ImageArchive
+    ledger: Ledger
+    blobs: Blobs
+    base: str
+
+    async def fetch(self, url: str, draft: Draft, *, limit: int) -> str:
+        own = f"{self.base}/Binary/"
+        if not url.startswith(own):
+            return await self.elsewhere.fetch(url, draft, limit=limit)
+        async with self.ledger.transaction() as tx:
+            media = await tx.resources.read("Media", url.removeprefix(own))
+        if media is None:
+            text = "there is no photograph of ours at this URL"
+            raise InvalidResource(Issue("Media.content.url", "not-found", text, "image-not-there"))
+        async for chunk in self.blobs.stream(media["content"]["url"].removeprefix("Binary/")):
+            draft.write(chunk)
+        return str(media["content"]["contentType"])
