@@ -38,6 +38,9 @@ class Program:
         count = parameters.pop("_count", 100)
         return [each.id for each in self.client.resources(kind).search(**parameters).limit(count).fetch_all()]
 
+    def count(self, kind: str) -> int:
+        return int(self.client.resources(kind).count())
+
     def transaction(self, bundle: Json) -> Any:
         return [each["response"] for each in self._made(bundle).save()["entry"]]
 

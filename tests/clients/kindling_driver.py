@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 from typing import Any
-from urllib.parse import urlencode
 
 import httpx
 from fhir_kindling import FhirServer
@@ -35,8 +34,13 @@ class Program:
 
     def search(self, kind: str, parameters: Json) -> Any:
         count = int(parameters.pop("_count", 0)) or None
-        query = self.server.raw_query(f"/{kind}?{urlencode(parameters)}")
+        query = self.server.query(kind)
+        for name, value in parameters.items():
+            query = query.where(field=name, operator="eq", value=value)
         return [each.id for each in query.all(count=count).resources]
+
+    def count(self, kind: str) -> int:
+        return int(self.server.raw_query(f"/{kind}?").count())
 
     def transaction(self, bundle: Json) -> Any:
         """From resources, it makes the Bundle itself, without any fullUrl."""

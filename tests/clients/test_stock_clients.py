@@ -168,6 +168,14 @@ async def test_a_search_by_form_finds_what_is_meant(client: Client, base: str) -
     assert found == [created["id"]]
 
 
+@only("fhirpy", "kindling")
+async def test_a_count_counts_everything(client: Client, base: str) -> None:
+    await client(base, "create", resource=a_patient("MRN-1"))
+    await client(base, "create", resource=a_patient("MRN-2"))
+
+    assert await client(base, "count", kind="Patient") == 2
+
+
 @pytest.mark.parametrize("end", ["", "/"])
 async def test_the_pages_of_a_search_hold_everything_once(client: Client, base: str, end: str) -> None:
     patients = [{**a_patient(f"MRN-{number}"), "id": f"p{number}"} for number in range(25)]
