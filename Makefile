@@ -27,7 +27,7 @@ test: setup clients  ## every test that needs no server of somebody else
 clients: setup tests/clients/node_modules/.installed .venv-kindling/.installed  ## stock clients that the tests run
 
 tests/clients/node_modules/.installed: tests/clients/package-lock.json
-	@if command -v npm >/dev/null && node --eval 'process.exit(parseInt(process.versions.node) < 20)'; \
+	@if command -v npm >/dev/null && node --eval 'process.exit(Number(parseInt(process.versions.node) < 20))'; \
 	then cd tests/clients && npm ci --ignore-scripts --loglevel=error && touch node_modules/.installed; \
 	else echo "NOT RUN: the clients of npm are not tested, because there is no npm with Node 20 here"; fi
 
