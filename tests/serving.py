@@ -21,6 +21,7 @@ class _Server(uvicorn.Server):
 async def served(app: Any) -> AsyncIterator[str]:  # Any: an ASGI application
     """Its base URL, `http://127.0.0.1:PORT`, once it answers."""
     listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = _Server(uvicorn.Config(app, log_config=None, http="httptools", timeout_graceful_shutdown=1))
     app.state.connections = server.server_state.connections
     serving = asyncio.create_task(server.serve(sockets=[listening]))

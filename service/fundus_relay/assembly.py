@@ -212,12 +212,14 @@ async def _listen(app: Any, host: str, port: int, stop: asyncio.Event) -> None: 
 
 
 def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
-        )
+        listening = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as why:
         raise Failed(f"cannot listen on {host}:{port}: {why.strerror}") from why
+    # asyncio sets this on sockets of its own making only; without it an answer waits for the caller's delayed ACK
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 class _Server(uvicorn.Server):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fundus_relay.domain.errors import InvalidResource, Issue
+from fundus_relay.adapters.image_archive import ImageNotThere
+from fundus_relay.domain.errors import PictureTooLarge
 from fundus_relay.pipeline.ports import Blobs, Draft, ImageArchive, Ledger
 
 
@@ -31,8 +32,9 @@ class OwnPictures:
         async with self.ledger.transaction() as tx:
             media = await tx.resources.read("Media", url.removeprefix(own))
         if media is None:
-            text = "there is no photograph of ours at this URL"
-            raise InvalidResource(Issue("Media.content.url", "not-found", text, "image-not-there"))
+            raise ImageNotThere("there is no photograph of ours at this URL")
+        if media["content"]["size"] > limit:
+            raise PictureTooLarge(f"the picture has more than {limit} bytes")
         async for chunk in self.blobs.stream(media["content"]["url"].removeprefix("Binary/")):
             draft.write(chunk)
         return str(media["content"]["contentType"])

@@ -26,11 +26,12 @@ class Names:
     """The entries of one request by what references may call them."""
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
+    every: Sequence[Entry] = ()
 
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> Names:
         """Every entry by its fullUrl and by `Type/id`."""
-        return cls({name: entry for entry in entries for name in _names(entry)})
+        return cls({name: entry for entry in entries for name in _names(entry)}, tuple(entries))
 
     def target(self, reference: Json) -> Entry | None:
         """The entry that a reference means, if it came along."""
@@ -43,7 +44,7 @@ class Names:
 
     def _identified(self, reference: Json) -> Entry | None:
         wanted = _token(reference["identifier"])
-        for entry in self.entries.values():
+        for entry in self.every:
             tokens = [_token(each) for each in entry.resource.get("identifier", []) if isinstance(each, dict)]
             if wanted[1] and wanted in tokens and reference.get("type", "Patient") == entry.resource["resourceType"]:
                 return entry

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from io import BytesIO
-from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image, ImageChops
@@ -16,33 +12,16 @@ from fundus_relay.demonstration.pictures import normal_eye, painted_eye, painted
 from fundus_relay.domain.geometry import Box, Size
 from fundus_relay.imaging.format import examine
 from fundus_relay.imaging.preparation import prepare
-
-Analyse = Callable[[bytes], dict[str, Any]]  # the reference implementation's answer is a plain dictionary
-MODEL = Path(__file__).parents[4] / "shared" / "model"
-LITERALS = {"HE": "Deep Hemorrhage", "EX": "Hard Exudate"}
-
-
-@pytest.fixture(scope="module")
-def analyse() -> Analyse:
-    """The reference implementation of the network's use, which lives beside the project."""
-    if not MODEL.is_dir():
-        pytest.skip("the network's reference implementation is not beside the project")
-    spec = importlib.util.spec_from_file_location("infer", MODEL / "infer.py")
-    assert spec is not None
-    assert spec.loader is not None
-    infer = importlib.util.module_from_spec(spec)
-    sys.modules["infer"] = infer  # its dataclasses look themselves up there
-    spec.loader.exec_module(infer)
-    analyser: Analyse = infer.Analyser(str(MODEL / "fundus_lesions.onnx"), str(MODEL / "thresholds.json"), None)
-    return analyser
+from fundus_relay.standin.answers import Seen
+from fundus_relay.standin.eyes.look import look
 
 
 def overlap(a: Box, b: Box) -> bool:
     return a.x_min < b.x_max and b.x_min < a.x_max and a.y_min < b.y_max and b.y_min < a.y_max
 
 
-def boxes(lesions: Iterable[dict[str, Any]], literal: str) -> list[Box]:
-    return [Box(*lesion["box"]) for lesion in lesions if LITERALS.get(lesion["lesion"]) == literal]
+def boxes(seen: Seen, literal: str) -> list[Box]:
+    return [Box(*box) for word, box in seen.lesions if word == literal]
 
 
 @pytest.mark.parametrize("eye", [normal_eye, painted_eye])
@@ -69,20 +48,20 @@ def test_paint_lies_in_the_painted_boxes_and_nowhere_else() -> None:
 
 
 @pytest.mark.slow
-def test_the_network_calls_the_normal_eye_gradable_and_free_of_retinopathy(analyse: Analyse) -> None:
-    seen = analyse(normal_eye())
+def test_the_network_calls_the_normal_eye_gradable_and_free_of_retinopathy() -> None:
+    seen = look(normal_eye())
 
-    assert (seen["fundus"], seen["gradable"]) == (True, True)
-    assert (seen["grade"]["dr"], seen["grade"]["referable"]) == (False, False)
+    assert (seen.is_fundus, seen.is_gradable) == (True, True)
+    assert (seen.has_retinopathy, seen.is_referable) == (False, False)
 
 
 @pytest.mark.slow
-def test_the_network_calls_the_painted_eye_referable_and_boxes_what_was_painted(analyse: Analyse) -> None:
-    seen = analyse(prepare(painted_eye()).picture)
+def test_the_network_calls_the_painted_eye_referable_and_boxes_what_was_painted() -> None:
+    seen = look(prepare(painted_eye()).picture)
 
-    assert (seen["fundus"], seen["gradable"]) == (True, True)
-    assert (seen["grade"]["dr"], seen["grade"]["referable"]) == (True, True)
+    assert (seen.is_fundus, seen.is_gradable) == (True, True)
+    assert (seen.has_retinopathy, seen.is_referable) == (True, True)
     for painted in painted_lesions():
-        assert any(overlap(painted.box, box) for box in boxes(seen["lesions"], painted.sign)), painted
-    for box in boxes(seen["lesions"], "Deep Hemorrhage"):
+        assert any(overlap(painted.box, box) for box in boxes(seen, painted.sign)), painted
+    for box in boxes(seen, "Deep Hemorrhage"):
         assert any(overlap(painted.box, box) for painted in painted_lesions())
