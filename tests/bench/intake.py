@@ -18,7 +18,7 @@ from .processes import ROOT, Watched, free_port, started
 
 IN_FLIGHT = (1, 16, 64)
 REQUESTS = {1: 60, 16: 200, 64: 320}
-ROUNDS = 3
+ROUNDS = 2
 
 
 @dataclass(frozen=True, slots=True)

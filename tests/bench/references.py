@@ -85,4 +85,6 @@ def queued() -> FastAPI:
 if __name__ == "__main__":
     kind, port, folder = sys.argv[1:]
     app: Any = {"floor": lambda: floor(Path(folder)), "naive": lambda: naive(Path(folder)), "queued": queued}[kind]()
-    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning", http="httptools", lifespan="off")
+    uvicorn.run(
+        app, host="127.0.0.1", port=int(port), log_level="warning", http="httptools", lifespan="off", loop="asyncio"
+    )
