@@ -203,6 +203,28 @@ async def test_the_eye_that_a_sender_corrects_is_corrected_in_the_report(world: 
     assert world.analyser.times_paid == 1
 
 
+async def test_an_eye_that_a_sender_withdraws_is_no_longer_reported(world: World) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1", bodySite=LEFT)
+    await world.accept(photograph)
+    await world.finish()
+    withdrawn = {name: value for name, value in photograph.resource.items() if name != "bodySite"}
+
+    await world.accept(replace(photograph, resource=withdrawn))
+    await world.finish()
+
+    (presence,) = await world.observations("dr-presence")
+    assert presence["bodySite"]["coding"][0]["code"] == "81745001"
+
+
+async def test_the_patient_of_a_media_cannot_be_exchanged(world: World) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1")
+    await world.accept(photograph)
+    other = {**photograph.resource, "subject": {"reference": "Patient/second-patient"}}
+
+    with pytest.raises(InvalidResource, match="patient-changed"):
+        await world.accept(replace(photograph, resource=other))
+
+
 async def test_one_picture_as_both_eyes_is_refused(world: World) -> None:
     await world.accept(await a_photograph(world, EYE, bodySite=LEFT))
 

@@ -185,35 +185,48 @@ async def _take_picture(
         )
     )
     if is_new:
-        await _refuse_changed_pixels(entry, picture, stored["id"], study, tx)
+        await _refuse_another_media(entry, picture, stored, tx)
         await tx.enqueue(Job.IMAGE, image.id)
         return study, image, True
     image = await _correct_eye(entry, image, stored["id"], tx)
     return study, image, image.media_id != stored["id"]
 
 
-async def _refuse_changed_pixels(
-    entry: Entry, picture: StoredPicture, media_id: str, study: Study, tx: Transaction
-) -> None:
-    """A Media names one photograph for good: reports and boxes point to it."""
+async def _refuse_another_media(entry: Entry, picture: StoredPicture, stored: Json, tx: Transaction) -> None:
+    """A Media names one photograph of one patient for good: a report, and its boxes, stand on both."""
     if entry.method == "POST":
         return
-    before = await tx.resources.read("Media", media_id, 1)
-    if before is not None and before["content"]["url"] != f"Binary/{picture.sha256}":
-        raise InvalidResource(
-            Issue(
-                f"{entry.element}.content",
-                "business-rule",
-                "this Media has another picture already; send the new picture as a new Media",
-                "picture-changed",
-            )
-        )
+    before = await tx.resources.read("Media", stored["id"], 1)
+    if before is None:
+        return
+    changed = {
+        "content": before["content"]["url"] != f"Binary/{picture.sha256}",
+        "subject": any(
+            before["subject"].get(name) != stored["subject"].get(name) for name in ("reference", "identifier")
+        ),
+    }
+    if issues := [Issue(f"{entry.element}.{name}", *_FOR_GOOD[name]) for name, is_so in changed.items() if is_so]:
+        raise InvalidResource(*issues)
+
+
+_FOR_GOOD = {
+    "content": (
+        "business-rule",
+        "this Media has another picture already; send the new picture as a new Media",
+        "picture-changed",
+    ),
+    "subject": (
+        "business-rule",
+        "this Media was taken for another patient; its report has to be corrected at the EHR",
+        "patient-changed",
+    ),
+}
 
 
 async def _correct_eye(entry: Entry, image: Image, media_id: str, tx: Transaction) -> Image:
     """Take a newly stated eye over; refuse a second Media that contradicts the first about the same picture."""
     stated = laterality(entry.resource)
-    if stated is None or stated is image.laterality:
+    if stated is image.laterality or (stated is None and image.media_id != media_id):
         return image
     if image.laterality is not None and image.media_id != media_id:
         raise InvalidResource(
