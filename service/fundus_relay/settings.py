@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fundus_relay.domain.policy import AmbiguousUpload
@@ -48,6 +48,14 @@ class Http(_Part):
 class Database(_Part):
     url: SecretStr | None = Field(None, description="PostgreSQL; without it an embedded server is started")
     pool_size: int = Field(10, ge=4, description="connections at most")
+
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, url: SecretStr | None) -> SecretStr | None:
+        """A mistyped one ends here, unseen, and not in a driver's error that quotes its password."""
+        if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must begin with postgresql://")
+        return url
 
 
 class BlobStore(_Part):
