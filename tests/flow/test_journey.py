@@ -225,6 +225,24 @@ async def test_the_patient_of_a_media_cannot_be_exchanged(world: World) -> None:
         await world.accept(replace(photograph, resource=other))
 
 
+async def test_a_picture_that_the_study_has_cannot_be_put_in_the_place_of_another(world: World) -> None:
+    visit = {"encounter": {"reference": "Encounter/5"}}
+    await world.accept(await a_photograph(world, EYE, method="PUT", id="m1", **visit))
+    await world.accept(await a_photograph(world, OTHER_EYE, method="PUT", id="m2", bodySite=LEFT, **visit))
+
+    with pytest.raises(InvalidResource, match="picture-changed"):
+        await world.accept(await a_photograph(world, OTHER_EYE, method="PUT", id="m1", bodySite=LEFT, **visit))
+
+
+async def test_a_media_cannot_move_to_a_patient_who_has_the_same_picture(world: World) -> None:
+    other = {"subject": {"reference": "Patient/second-patient"}}
+    await world.accept(await a_photograph(world, EYE, method="PUT", id="m1"))
+    await world.accept(await a_photograph(world, EYE, method="PUT", id="m2", **other))
+
+    with pytest.raises(InvalidResource, match="patient-changed"):
+        await world.accept(await a_photograph(world, EYE, method="PUT", id="m1", **other))
+
+
 async def test_one_picture_as_both_eyes_is_refused(world: World) -> None:
     await world.accept(await a_photograph(world, EYE, bodySite=LEFT))
 

@@ -184,8 +184,8 @@ async def _take_picture(
             since=now,
         )
     )
+    await _refuse_another_media(entry, picture, stored, tx)
     if is_new:
-        await _refuse_another_media(entry, picture, stored, tx)
         await tx.enqueue(Job.IMAGE, image.id)
         return study, image, True
     image = await _correct_eye(entry, image, stored["id"], tx)
