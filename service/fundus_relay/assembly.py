@@ -184,6 +184,7 @@ async def _serve_api(service: Service, stop: asyncio.Event) -> None:
         limits=Limits(max_picture_bytes=settings.intake.max_picture_bytes, max_pixels=settings.intake.max_pixels),
         max_body_bytes=settings.intake.max_body_bytes,
         public_url=settings.http.public_url,
+        ehr_urls=(settings.record.base_url, *settings.record.aliases),
     )
     await _listen(app, settings.http.host, settings.http.port, stop)
 

@@ -89,6 +89,7 @@ class NetraAccount(_Part):
 class Destination(_Part):
     name: str = Field("ehr", description="short name in logs and rows")
     base_url: str = Field(description="of the EHR's FHIR R4 endpoint that gets the reports")
+    aliases: tuple[str, ...] = Field((), description="other base URLs by which senders refer to that endpoint")
     bearer_token: SecretStr | None = Field(None, description="sent as Authorization, when set")
     timeout: Duration = Field(timedelta(seconds=30), description="for one answer")
     retry_horizon: Duration = Field(timedelta(hours=72), description="of trying to deliver, before parking")

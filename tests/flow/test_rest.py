@@ -24,7 +24,9 @@ from fundus_relay.api.app import application
 from fundus_relay.pipeline.receive import Limits
 
 Json = dict[str, Any]
+POST_MEDIA = {"method": "POST", "url": "Media"}
 BASE = "http://relay.test/fhir"
+EHR = "http://ehr.test/r4"
 FHIR = "application/fhir+json"
 
 
@@ -42,6 +44,7 @@ async def client(ledger: PostgresLedger, tmp_path: Path) -> AsyncIterator[httpx.
         clock=SystemClock(),
         limits=Limits(),
         max_body_bytes=10_000_000,
+        ehr_urls=(EHR,),
     )
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app=app), base_url=BASE, headers={"Content-Type": FHIR}
@@ -127,6 +130,42 @@ async def test_the_photograph_is_read_back_byte_by_byte(client: httpx.AsyncClien
     assert base64.b64decode(wrapped.json()["data"]) == picture
     assert_is_fhir(wrapped.json())
     assert again.status_code == 304
+
+
+async def test_a_photograph_of_one_patient_in_several_spellings_is_one_image(
+    client: httpx.AsyncClient, ledger: PostgresLedger, picture: bytes
+) -> None:
+    spellings = ["Patient/p1", "Patient/p1/_history/1", f"{EHR}/Patient/p1", f"{BASE}/Patient/p1"]
+
+    for spelling in spellings:
+        created = await post(client, a_media(picture, subject={"reference": spelling}))
+        assert created.json()["subject"]["reference"] == "Patient/p1"
+
+    assert (await ledger.census()).images == {"received": 1}
+
+
+@pytest.mark.parametrize("subject", ["Patient/relay-nobody", f"{BASE}/Patient/relay-nobody/_history/1"])
+async def test_an_id_of_ours_that_we_never_gave_is_refused(
+    client: httpx.AsyncClient, picture: bytes, subject: str
+) -> None:
+    refused = await post(client, a_media(picture, subject={"reference": subject}))
+
+    assert_refused(refused, 422, "reference-unresolved")
+    assert refused.json()["issue"][0]["expression"] == ["Media.subject.reference"]
+
+
+async def test_two_transactions_with_the_same_studies_in_another_order_both_succeed(
+    client: httpx.AsyncClient, picture: bytes
+) -> None:
+    visits = [
+        {"resource": a_media(picture, encounter={"reference": f"Encounter/{n}"}), "request": POST_MEDIA}
+        for n in range(6)
+    ]
+    bundles = [{"resourceType": "Bundle", "type": "transaction", "entry": entry} for entry in (visits, visits[::-1])]
+
+    answers = await asyncio.gather(*(post(client, bundle, "/") for bundle in bundles * 3))
+
+    assert {answer.status_code for answer in answers} == {200}
 
 
 async def test_a_task_tells_of_the_submission(client: httpx.AsyncClient, picture: bytes) -> None:

@@ -40,11 +40,13 @@ def application(
     limits: Limits,
     max_body_bytes: int,
     public_url: str | None = None,
+    ehr_urls: tuple[str, ...] = (),
 ) -> FastAPI:
     """The endpoint over these ports.
 
     Args:
         public_url: base of the FHIR endpoint as callers see it; by default as each request addressed it.
+        ehr_urls: bases under which senders may refer to what the EHR has.
     """
     app = FastAPI(
         title="Fundus Relay",
@@ -55,7 +57,7 @@ def application(
         redirect_slashes=False,
     )
     reads = Reads(ledger, blobs, clock.now(), public_url)
-    writes = Writes(ledger, blobs, archive, clock, limits, max_body_bytes, public_url)
+    writes = Writes(ledger, blobs, archive, clock, limits, max_body_bytes, public_url, ehr_urls)
     _route(app, "/fhir", {"POST": writes.exchange})
     _route(app, "/fhir/metadata", {"GET": reads.metadata})
     _route(app, "/fhir/Binary/{id}", {"GET": reads.binary}, is_json=False)

@@ -20,6 +20,7 @@ from fundus_relay.fhir.exchange import (
     version_path,
     version_tag,
 )
+from fundus_relay.fhir.literals import Bases
 from fundus_relay.fhir.outcome import all_well
 from fundus_relay.fhir.search import canonical_criteria
 from fundus_relay.pipeline.accept import accept
@@ -44,6 +45,7 @@ class Writes:
     limits: Limits
     max_body_bytes: int
     public_url: str | None = None
+    ehr_urls: tuple[str, ...] = ()
 
     async def create(self, request: Request) -> Response:
         """POST Type; conditional with If-None-Exist or with criteria in the query, as fhirpy has it."""
@@ -78,9 +80,9 @@ class Writes:
         return (await self._received(request, kind)).entries[0]
 
     async def _received(self, request: Request, expected: str) -> Submitted:
-        body = json_body(request, self.max_body_bytes)
-        pictures = OwnPictures(self.archive, self.ledger, self.blobs, base_url(request, self.public_url))
-        return await receive(body, self.blobs, pictures, self.limits, expected)
+        body, base = json_body(request, self.max_body_bytes), base_url(request, self.public_url)
+        pictures = OwnPictures(self.archive, self.ledger, self.blobs, base)
+        return await receive(body, self.blobs, pictures, self.limits, expected, Bases((base,), self.ehr_urls))
 
     async def _accept_one(self, entry: Entry) -> Accepted:
         (taken,) = await accept(Submitted((entry,)), self.ledger, self.clock)

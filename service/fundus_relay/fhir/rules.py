@@ -135,7 +135,7 @@ def _check_orders(entry: Entry, names: Names) -> Iterator[Issue]:
 def _can_be_named(entry: Entry) -> bool:
     if any(value for _, value in _tokens(entry.resource)):
         return True
-    return entry.method == "PUT" or (entry.full_url or "").startswith(("http://", "https://"))
+    return entry.method == "PUT" or (entry.full_url or "").startswith("Patient/")
 
 
 def _tokens(resource: Json) -> list[tuple[str, str]]:

@@ -18,10 +18,13 @@ from fundus_relay.domain.values import Entry, StoredPicture, Submitted
 from fundus_relay.fhir.attachment import check_picture
 from fundus_relay.fhir.intake import by_entry, position, read_submission
 from fundus_relay.fhir.intake_json import parse
+from fundus_relay.fhir.literals import Bases
 from fundus_relay.fhir.skeleton import Cutter
 from fundus_relay.imaging.format import MAX_PIXELS, PictureFacts, examine
 
 from .ports import Blobs, Draft, ImageArchive
+
+_NO_BASES = Bases()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,14 @@ async def receive(
     archive: ImageArchive,
     limits: Limits,
     expected: str | None = None,
+    bases: Bases = _NO_BASES,
 ) -> Submitted:
     """Take a request body in.
 
     Args:
         body: FHIR JSON in chunks, not compressed.
         expected: the resource type that the URL names, or None when any will do.
+        bases: under which a reference needs none.
 
     Returns:
         What the body holds, validated and pixel-free; the pictures are durable.
@@ -63,7 +68,7 @@ async def receive(
         cutter = Cutter(drafts.open)
         async for chunk in body:
             cutter.feed(chunk)
-        submitted = await asyncio.to_thread(lambda: read_submission(parse(cutter.finish()), expected))
+        submitted = await asyncio.to_thread(lambda: read_submission(parse(cutter.finish()), expected, bases))
         pictured = [entry for entry in submitted.entries if entry.resource["resourceType"] == "Media"]
         facts, issues = await _facts(pictured, drafts, archive, limits)
         if issues and submitted.bundle != "batch":
