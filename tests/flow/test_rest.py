@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gzip
 import json
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ POST_MEDIA = {"method": "POST", "url": "Media"}
 BASE = "http://relay.test/fhir"
 EHR = "http://ehr.test/r4"
 FHIR = "application/fhir+json"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 @pytest.fixture(scope="module")
@@ -430,6 +432,25 @@ async def test_the_capability_statement_is_fhir_and_keeps_its_promises(client: h
             assert found.status_code == 200, found.text
 
 
+@pytest.mark.parametrize("length", [4000, 50_000])
+async def test_an_identifier_beyond_all_measure_is_refused_at_its_place_and_found_nowhere(
+    client: httpx.AsyncClient, picture: bytes, length: int
+) -> None:
+    value = secrets.token_urlsafe(length)[:length]
+    identifier = [{"system": "urn:mrn", "value": value}]
+
+    media = await post(client, a_media(picture, identifier=identifier))
+    patient = await put(client, a_patient(identifier=identifier))
+    condition = await post(client, a_media(picture), if_none_exist=f"identifier={value}")
+    found = await client.post("/Patient/_search", data={"identifier": f"urn:mrn|{value}"}, headers=FORM)
+
+    assert_refused(media, 422, "value-too-long")
+    assert_refused(patient, 422, "value-too-long")
+    assert media.json()["issue"][0]["expression"] == ["Media.identifier[0]"]
+    assert condition.status_code == 201
+    assert found.json()["total"] == 0
+
+
 async def test_next_links_lead_through_all_pages_without_loss(client: httpx.AsyncClient) -> None:
     for number in range(7):
         await put(client, a_patient(f"p{number}", gender="female"))
@@ -451,8 +472,7 @@ async def test_post_search_finds_what_get_finds_and_includes(client: httpx.Async
     await post(client, a_media(picture))
 
     form = {"patient": "p1", "_include": "Media:subject"}
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    posted = (await client.post("/Media/_search", data=form, headers=headers)).json()
+    posted = (await client.post("/Media/_search", data=form, headers=FORM)).json()
     got = (await client.get("/Media", params=form)).json()
 
     assert ids(posted) == ids(got) != []

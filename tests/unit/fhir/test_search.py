@@ -15,14 +15,13 @@ from fundus_relay.fhir.search import (
     IdIn,
     Include,
     Indexed,
-    IndexValue,
     Pattern,
     canonical_criteria,
-    index_values,
     is_supported,
     parse,
 )
 from fundus_relay.fhir.search_dates import Interval, intervals
+from fundus_relay.fhir.search_index import LONGEST_VALUE, IndexValue, check_lengths, index_values
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
@@ -72,6 +71,23 @@ def test_patient_is_indexed_for_patients_only() -> None:
     values = index_values({"resourceType": "Media", "subject": {"reference": "Device/d1"}})
 
     assert [value.parameter for value in values] == ["subject"]
+
+
+def test_what_is_too_long_to_be_found_is_named_with_its_place() -> None:
+    long = "é" * (LONGEST_VALUE // 2)
+    media = {
+        "resourceType": "Media",
+        "identifier": [{"system": "s", "value": "v"}, {"system": "s", "value": long}, {"value": long}],
+        "subject": {"reference": f"https://{long}/Patient/p1"},
+        "note": [{"text": f"{long}{long}"}],
+    }
+
+    issues = list(check_lengths(media, "Bundle.entry[1].resource"))
+
+    assert [(issue.element, issue.code) for issue in issues] == [
+        ("Bundle.entry[1].resource.identifier[1]", "value-too-long"),
+        ("Bundle.entry[1].resource.subject", "value-too-long"),
+    ]
 
 
 def test_a_type_without_parameters_is_found_by_its_tags() -> None:
