@@ -10,10 +10,13 @@ import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.adapters.blobs import DirectoryBlobs
@@ -22,6 +25,7 @@ from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.pool import open_pool
 from fundus_relay.adapters.image_archive import HttpImageArchive
 from fundus_relay.api.app import application
+from fundus_relay.fhir.search_parameters import EVERYWHERE, MANNERS, PARAMETERS
 from fundus_relay.pipeline.receive import Limits
 
 Json = dict[str, Any]
@@ -449,6 +453,57 @@ async def test_an_identifier_beyond_all_measure_is_refused_at_its_place_and_foun
     assert media.json()["issue"][0]["expression"] == ["Media.identifier[0]"]
     assert condition.status_code == 201
     assert found.json()["total"] == 0
+
+
+ODD = st.sampled_from([
+    "", "\0", "a\0b", "\\", "\\,", ",", "|", "a|", "|a", "a|b|c", "%", "'", "{}", "x" * 3000, "\ud83d", "-0", "1" * 20,
+    "Patient/p1", "Patient/\0", "http://e/Patient/p1", "urn:mrn|p1", "Media:subject", "Media:*", "*", "2024-02-30",
+])  # fmt: skip
+TIMES = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "ge", "gt", "le", "ne", "sa", "ap"]),
+    st.sampled_from(["0000", "0001", "0001-01-01", "9999", "9999-12", "9999-12-31", "2024-02-30", "1900-01-01"]),
+    st.sampled_from(["", "T00:00", "T23:59:59", "T23:59:60", "T00:00:00.000000001", "T23:59:59.999999"]),
+    st.sampled_from(["", "Z", "+14:00", "-14:00", "+99:99", " 00:01"]),
+)
+INCLUDED = st.builds("{}:subject:{}".format, st.sampled_from(["Media", "Task", "Banana", "\0"]), ODD)
+NAMES = st.builds(
+    "{}{}".format,
+    st.one_of(
+        ODD,
+        st.sampled_from([*EVERYWHERE, *MANNERS, "_revinclude", "_sort", "_has:Media:x:y"]),
+        st.sampled_from(sorted({name for parameters in PARAMETERS.values() for name in parameters})),
+    ),
+    st.sampled_from(["", "", ":not", ":identifier", ":Patient", ":Patient.identifier", ".identifier", ".x", ":\0"]),
+)
+PAIRS = st.one_of(
+    st.tuples(st.just("_lastUpdated"), TIMES),
+    st.tuples(st.sampled_from(["_include", "_include:iterate"]), INCLUDED),
+    st.tuples(NAMES, st.one_of(ODD, st.text(max_size=9), st.builds("{},{}|{}".format, ODD, ODD, ODD))),
+)
+
+
+@given(
+    kind=st.sampled_from(["Media", "Patient", "Task", "Observation", "Provenance"]),
+    query=st.lists(PAIRS, min_size=1, max_size=3),
+    lenient=st.booleans(),
+)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_no_search_is_the_servers_fault(
+    client: httpx.AsyncClient, kind: str, query: list[tuple[str, str]], lenient: bool
+) -> None:
+    form = urlencode(query, errors="surrogatepass")
+    wishes = {"Prefer": "handling=lenient"} if lenient else {}
+
+    answers = [
+        await client.get(f"/{kind}?{form}", headers=wishes),
+        await client.post(f"/{kind}/_search", content=form, headers={**FORM, **wishes}),
+        await post(client, a_patient("px"), "/Patient", if_none_exist=form),
+    ]
+
+    for answer in answers:
+        assert answer.status_code < 500, answer.text
+        assert_is_fhir(answer.json())
 
 
 async def test_next_links_lead_through_all_pages_without_loss(client: httpx.AsyncClient) -> None:

@@ -18,7 +18,7 @@ from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.values import Json
 from fundus_relay.fhir.capability import capability_statement
 from fundus_relay.fhir.exchange import instant, searchset, shown, version_tag
-from fundus_relay.fhir.search import decode, is_supported
+from fundus_relay.fhir.search import LONGEST_QUERY, decode, is_supported
 from fundus_relay.fhir.search_parameters import PARAMETERS
 from fundus_relay.pipeline.ports import Blobs, Ledger
 
@@ -29,7 +29,6 @@ from .negotiation import fhir_response, prefer, takes_picture, version_named
 
 PAGE = 50
 LONGEST_PAGE = 200
-LONGEST_FORM = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class Reads:
     async def search_by_form(self, request: Request) -> Response:
         """POST Type/_search; parameters in the form and in the URL."""
         kind = kind_of(request, "search")
-        form = decode(await form_body(request, LONGEST_FORM))
+        form = decode(await form_body(request, LONGEST_QUERY))
         return await self._page(request, kind, [*decode(request.url.query), *form])
 
     async def binary(self, request: Request) -> Response:

@@ -90,6 +90,9 @@ class Query:
         return self.is_oldest_first or any(isinstance(criterion, UpdatedWithin) for criterion in self.criteria)
 
 
+LONGEST_QUERY = 100_000
+MOST_PARAMETERS = 100
+
 _UNESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _SAYABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_:.-]{0,63}")
 
@@ -133,9 +136,12 @@ def canonical_criteria(kind: str, text: str) -> str | None:
 
 
 def decode(query: str) -> list[tuple[str, str]]:
-    """Names and values of a query string. Raises InvalidResource when it is none."""
+    """Names and values of a query string. Raises InvalidResource when it is none, or one that would take seconds."""
+    if len(query) > LONGEST_QUERY or query.count("&") >= MOST_PARAMETERS:
+        text = f"a query may have {LONGEST_QUERY} characters and {MOST_PARAMETERS} parameters"
+        raise InvalidResource(Issue("http.parameter", "too-costly", text, "search-parameter"))
     try:
-        return parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=200)
+        return parse_qsl(query, keep_blank_values=True, errors="strict")
     except ValueError as exc:
         raise _refused("parameter", "value", "is not url-encoded UTF-8") from exc
 
@@ -215,6 +221,8 @@ def _include(name: str, value: str) -> Include:
     known = PARAMETERS.get(kind, {}).get(parameter)
     if known is None or known.type != "reference":
         raise _refused("_include", "not-supported", "names no reference parameter that we support")
+    if target and not re.fullmatch("[A-Z][A-Za-z]+", target):
+        raise _refused("_include", "value", "names no resource type after the parameter")
     return Include(kind, parameter, target or None, is_iterated=name != "_include")
 
 
