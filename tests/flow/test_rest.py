@@ -247,6 +247,49 @@ async def test_conditions_in_a_transaction_must_each_select_something_else(
     assert (await client.get("/Device?_summary=count")).json()["total"] == 0
 
 
+async def test_put_of_what_must_be_new_creates_once(client: httpx.AsyncClient) -> None:
+    created = await put(client, a_patient(), **{"If-None-Match": "*"})
+    again = await put(client, a_patient(gender="male"), **{"If-None-Match": "*"})
+
+    assert created.status_code == 201
+    assert_refused(again, 412, "version-conflict")
+    assert (await client.get("/Patient/p1")).headers["etag"] == 'W/"1"'
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/Patient/p1", [("If-None-Match", 'W/"1"')]),
+        ("/Patient/p1", [("If-None-Match", "*"), ("If-Match", 'W/"1"')]),
+        ("/Patient/p1", [("If-Match", 'W/"0"')]),
+        ("/Patient/p1", [("If-Match", 'W/"1"'), ("If-Match", 'W/"2"')]),
+        ("/Patient/p1", [("If-Match", "*")]),
+        ("/Patient/p1", [("If-Unmodified-Since", "Mon, 01 Jan 2024 00:00:00 GMT")]),
+        ("/Patient/p1", [("If-None-Exist", "identifier=urn:mrn|p1")]),
+        ("/Patient", [("If-Match", 'W/"1"')]),
+        ("/Patient", [("If-None-Match", "*")]),
+        ("/Patient", [("If-Modified-Since", "Mon, 01 Jan 2024 00:00:00 GMT")]),
+        ("/Patient", [("If-None-Exist", "identifier=urn:mrn|p1"), ("If-None-Exist", "identifier=urn:mrn|p2")]),
+        ("/Patient?identifier=urn:mrn|p2", [("If-None-Exist", "identifier=urn:mrn|p1")]),
+        ("/", [("If-None-Exist", "identifier=urn:mrn|p1")]),
+        ("/", [("If-Match", 'W/"1"')]),
+    ],
+)
+async def test_a_condition_that_cannot_be_honoured_is_refused(
+    client: httpx.AsyncClient, path: str, headers: list[tuple[str, str]]
+) -> None:
+    method = "PUT" if path == "/Patient/p1" else "POST"
+    body = a_patient() if path != "/" else {"resourceType": "Bundle", "type": "batch"}
+
+    refused = await client.request(
+        method, path, content=json.dumps(body), headers=[*headers, ("Content-Type", "application/json")]
+    )
+
+    assert_refused(refused, 400, "request-malformed")
+    assert refused.json()["issue"][0]["expression"][0].startswith("http.If-")
+    assert (await client.get("/Patient?_summary=count")).json()["total"] == 0
+
+
 async def test_put_creates_then_updates_and_guards_versions(client: httpx.AsyncClient) -> None:
     created = await put(client, a_patient())
     updated = await put(client, a_patient(gender="female"), **{"If-Match": 'W/"1"'})

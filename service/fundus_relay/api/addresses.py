@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from fundus_relay.fhir.capability import INTERACTIONS
 
-from .errors import MethodNotAllowed, NotFound
+from .errors import MalformedRequest, MethodNotAllowed, NotFound
 
 _METHODS = {
     "type": (("POST", "create"), ("GET", "search-type")),
@@ -41,6 +41,15 @@ def kind_of(request: Request, level: str) -> str:
     if ("GET" if request.method == "HEAD" else request.method) not in allowed:
         raise not_allowed(allowed)
     return kind
+
+
+def query_of(request: Request) -> str:
+    """The query as sent. Raises MalformedRequest when it is not UTF-8."""
+    query: bytes = request.scope["query_string"]
+    try:
+        return query.decode()
+    except UnicodeDecodeError as exc:
+        raise MalformedRequest("the query is not UTF-8") from exc
 
 
 def not_allowed(allowed: list[str]) -> MethodNotAllowed:

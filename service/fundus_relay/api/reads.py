@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime, parsedate_to_datetime
@@ -22,7 +22,7 @@ from fundus_relay.fhir.search import LONGEST_QUERY, decode, is_supported
 from fundus_relay.fhir.search_parameters import PARAMETERS
 from fundus_relay.pipeline.ports import Blobs, Ledger
 
-from .addresses import base_url, id_of, kind_of
+from .addresses import base_url, id_of, kind_of, query_of
 from .body import form_body
 from .errors import NotFound
 from .negotiation import fhir_response, prefer, takes_picture, version_named
@@ -62,13 +62,13 @@ class Reads:
 
     async def search(self, request: Request) -> Response:
         """GET Type?…"""
-        return await self._page(request, kind_of(request, "type"), decode(request.url.query))
+        return await self._page(request, kind_of(request, "type"), decode(query_of(request)))
 
     async def search_by_form(self, request: Request) -> Response:
         """POST Type/_search; parameters in the form and in the URL."""
         kind = kind_of(request, "search")
         form = decode(await form_body(request, LONGEST_QUERY))
-        return await self._page(request, kind, [*decode(request.url.query), *form])
+        return await self._page(request, kind, [*decode(query_of(request)), *form])
 
     async def binary(self, request: Request) -> Response:
         """GET Binary/{id of a Media}: its photograph, as bytes or, for who accepts FHIR JSON, as a Binary."""
@@ -116,12 +116,6 @@ class Reads:
                 is_count_only=is_count_only,
             )
         )
-
-
-async def _from(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for chunk in chunks:
-        yield chunk
 
 
 def _version_headers(resource: Json) -> dict[str, str]:
