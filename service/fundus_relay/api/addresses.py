@@ -23,7 +23,8 @@ def base_url(request: Request, public_url: str | None) -> str:
     """Base of the FHIR endpoint, without a slash at its end; by default as the caller addressed us."""
     if public_url:
         return public_url.rstrip("/")
-    return f"{request.url.scheme}://{request.url.netloc}/fhir"
+    root = request.base_url  # not `url`: that fails on a query that is not UTF-8
+    return f"{root.scheme}://{root.netloc}/fhir"
 
 
 def kind_of(request: Request, level: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -23,6 +24,7 @@ from .addresses import kind_of, not_allowed
 from .errors import NotAcceptable, NotFound, refusal_response
 from .guard import Guard
 from .negotiation import fhir_response, takes_json
+from .patience import Patience
 from .reads import Reads
 from .writes import Writes
 
@@ -40,12 +42,14 @@ def application(
     limits: Limits,
     max_body_bytes: int,
     public_url: str | None = None,
+    silence: timedelta = timedelta(seconds=30),
     ehr_urls: tuple[str, ...] = (),
 ) -> FastAPI:
     """The endpoint over these ports.
 
     Args:
         public_url: base of the FHIR endpoint as callers see it; by default as each request addressed it.
+        silence: in the middle of a body, after which it is refused.
         ehr_urls: bases under which senders may refer to what the EHR has.
     """
     app = FastAPI(
@@ -70,6 +74,7 @@ def application(
     app.add_exception_handler(RelayError, _refused)
     app.add_exception_handler(HTTPException, _not_routed)
     app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_middleware(Patience, limit=silence)
     app.add_middleware(Guard)
     return app
 
