@@ -219,6 +219,83 @@ async def test_the_log_names_the_route_and_no_patient(base: str, caplog: pytest.
     assert "4711" not in str(record.__dict__)
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /fhir/Patient/%00 HTTP/1.1", 404),
+        (b"GET /fhir/Patient/%ff HTTP/1.1", 404),
+        (b"GET /fhir/Patient/p1%2F_history%2F1 HTTP/1.1", 404),
+        (b"GET /fhir/Patient/p1/_history/%d9%a1 HTTP/1.1", 404),
+        (b"GET /fhir/Patient/p1/_history/99999999999999999999 HTTP/1.1", 404),
+        (b"GET /fhir//Patient HTTP/1.1", 404),
+        (b"GET /fhir/Patient// HTTP/1.1", 404),
+        (b"GET //fhir/Patient HTTP/1.1", 404),
+        (b"GET /fhir/Patient?_count=99999999999999999999 HTTP/1.1", 400),
+        (b"GET /fhir/Patient?identifier=%ff HTTP/1.1", 400),
+        (b"GET /fhir/Patient?_format=%ff HTTP/1.1", 406),
+        (b"GET /fhir/Patient HTTP/1.1\r\nAccept: \xff;q=x", 406),
+        (b"TRACE /fhir/Patient HTTP/1.1", 405),
+        (b"PROPFIND /fhir/Patient/p1 HTTP/1.1", 405),
+        (b"OPTIONS /fhir HTTP/1.1", 405),
+        (b"POST /fhir/Patient HTTP/1.1\r\nContent-Type: application/json\r\nIf-None-Exist: \xff=%00", 400),
+    ],
+)
+async def test_what_nobody_should_send_is_refused_in_words(base: str, head: bytes, status: int) -> None:
+    said, body = await answer_to(base, head)
+
+    assert said.startswith(f"HTTP/1.1 {status} ".encode())
+    assert json.loads(body)["resourceType"] == "OperationOutcome"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Host: [",
+        b"Host: \xff",
+        b"Host: x:99999999",
+        b"If-None-Match: \xff",
+        b"If-Modified-Since: Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        b"If-Modified-Since: Mon, 01 Jan 0001 00:00:00 +2359",
+        b"Prefer: \xff=\xff",
+    ],
+)
+async def test_an_odd_header_keeps_nobody_from_reading(base: str, line: bytes) -> None:
+    async with httpx.AsyncClient() as client:
+        await client.put(f"{base}/Patient/p1", json={"resourceType": "Patient", "id": "p1"})
+
+    said, body = await answer_to(base, b"GET /fhir/Patient/p1 HTTP/1.1\r\n" + line)
+
+    assert said.startswith(b"HTTP/1.1 200 ")
+    assert json.loads(body)["id"] == "p1"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "allowed"),
+    [
+        (b"PROPFIND /fhir/Patient/p1 HTTP/1.1", b"GET, PUT"),
+        (b"TRACE /fhir/Patient HTTP/1.1", b"GET, POST"),
+        (b"TRACE /fhir/Task/ HTTP/1.1", b"GET"),
+        (b"DELETE /livez HTTP/1.1", b"GET"),
+    ],
+)
+async def test_a_method_that_is_refused_is_answered_with_those_that_are_not(
+    base: str, request_line: bytes, allowed: bytes
+) -> None:
+    said, _ = await answer_to(base, request_line)
+
+    assert b"allow: " + allowed in said.split(b"\r\n")
+
+
+async def answer_to(base: str, head: bytes) -> tuple[bytes, bytes]:
+    """Head and body of what is answered to a request without a body."""
+    host, port = base.removeprefix("http://").removesuffix("/fhir").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head + b"\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    said, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return said, body
+
+
 async def test_head_answers_without_a_body(base: str) -> None:
     async with httpx.AsyncClient() as client:
         answer = await client.head(f"{base}/metadata/")

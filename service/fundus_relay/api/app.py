@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from fundus_relay import __version__
 from fundus_relay.domain.errors import RelayError, StoreUnavailable
@@ -93,7 +94,9 @@ def _route(app: FastAPI, path: str, endpoints: Mapping[str, Endpoint], *, is_jso
         return await chosen(request)
 
     for each in (path, f"{path}/"):
-        app.add_route(each, endpoint, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+        route = Route(each, endpoint)
+        route.methods = None  # whatever the method, it is the endpoint that answers
+        app.router.routes.append(route)
 
 
 def _refuse_method(request: Request, path: str, endpoints: Mapping[str, Endpoint]) -> None:
@@ -131,7 +134,7 @@ async def _not_routed(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return refusal_response(NotFound("there is nothing at this address"))
     if error.status_code == 405:
-        return refusal_response(not_allowed((error.headers or {}).get("allow", "GET").split(", ")))
+        return refusal_response(not_allowed(["GET"]))  # of a probe
     return fhir_response(None, error.status_code, error.headers)
 
 

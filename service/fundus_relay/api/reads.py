@@ -129,7 +129,7 @@ def _is_known(request: Request, resource: Json) -> bool:
     try:
         since = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
         return instant(resource).replace(microsecond=0) <= since
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 
