@@ -25,8 +25,8 @@ from .addresses import kind_of, not_allowed
 from .errors import NotAcceptable, NotFound, refusal_response
 from .guard import Guard
 from .negotiation import fhir_response, takes_json
-from .patience import Patience
 from .reads import Reads
+from .silence import BodyInTime
 from .writes import Writes
 
 READY_WITHIN_S = 1.0
@@ -75,7 +75,7 @@ def application(
     app.add_exception_handler(RelayError, _refused)
     app.add_exception_handler(HTTPException, _not_routed)
     app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_middleware(Patience, limit=silence)
+    app.add_middleware(BodyInTime, limit=silence)
     app.add_middleware(Guard)
     return app
 

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from .errors import BodyTooSlow
 
 
-class Patience:
+class BodyInTime:
     """ASGI middleware: a body that does not move within `limit` is refused, and its connection closed."""
 
     def __init__(self, app: ASGIApp, limit: timedelta) -> None:
@@ -41,7 +41,7 @@ class Patience:
         await self._app(scope, receive_in_time if scope["type"] == "http" else receive, send)
 
 
-class PromptHttp(HttpToolsProtocol):
+class HeadInTime(HttpToolsProtocol):
     """uvicorn's protocol, which ends a connection that rests between requests, but not one that rests within a head.
 
     Its own timer serves for both: it is stopped by whatever comes in, so it is set again while no request is under way.
