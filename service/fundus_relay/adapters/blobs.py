@@ -64,15 +64,24 @@ class FileDraft:
         self._gathered.append(chunk)
         self._byte_count += len(chunk)
         self._gathered_count += len(chunk)
-        if self._gathered_count >= GATHERED:
+        if self._gathered_count >= GATHERED and (self._writing is None or self._writing.done()):
+            self._hand_over()
+
+    async def drain(self) -> None:
+        while self._gathered_count >= GATHERED:
+            await self._handed_over()
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Let a thread hash and write what was gathered, while more arrives; waits for the piece before it."""
+        """Let a thread hash and write what was gathered, while more arrives; the piece before it is through."""
         if self._writing is not None:
-            self._writing.result()
+            self._writing.result()  # raises what kept it from being written
         pieces, self._gathered, self._gathered_count = self._gathered, [], 0
         self._writing = _WRITERS.submit(self._append, b"".join(pieces))
+
+    async def _handed_over(self) -> None:
+        if self._writing is not None:
+            await asyncio.shield(asyncio.wrap_future(self._writing))
 
     def _append(self, piece: bytes) -> None:
         self._digest.update(piece)
@@ -83,10 +92,10 @@ class FileDraft:
 
     async def _written(self) -> None:
         """Everything so far is in the file. Raises StoreUnavailable when it could not be."""
+        await self._handed_over()
         if self._gathered:
             self._hand_over()
-        if self._writing is not None:
-            await asyncio.wrap_future(self._writing)
+            await self._handed_over()
 
     @property
     def byte_count(self) -> int:
@@ -111,7 +120,7 @@ class FileDraft:
         return digest
 
     async def drop(self) -> None:
-        self._gathered.clear()
+        self._gathered, self._gathered_count = [], 0
         with suppress(StoreUnavailable):
             await self._written()
         self._close()
@@ -207,7 +216,7 @@ class ObjectBlobs:
 
 async def _put(draft: FileDraft, data: bytes) -> str:
     try:
-        await asyncio.to_thread(draft.write, data)
+        draft.write(data)
         return await draft.keep()
     finally:
         await draft.drop()

@@ -42,7 +42,11 @@ class Draft(Protocol):
     """A blob that is being written; gone without a trace unless kept."""
 
     def write(self, chunk: bytes) -> None:
-        """Append. Raises StoreUnavailable when the disk is full."""
+        """Append; never waits. Raises StoreUnavailable when the disk is full."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until more may be written without filling the memory. Raises as `write`."""
         ...
 
     @property
