@@ -69,7 +69,14 @@ async def working(
     stop = asyncio.Event()
     worker = asyncio.create_task(
         run_worker(
-            pool, ledger, clock=SystemClock(), handlers=dict.fromkeys(Job, handler), poll=poll, stop=stop, pace=pace
+            pool,
+            ledger,
+            clock=SystemClock(),
+            handlers=dict.fromkeys(Job, handler),
+            poll=poll,
+            collect=do_nothing,
+            stop=stop,
+            pace=pace,
         )
     )
     try:
