@@ -30,6 +30,7 @@ from fundus_relay.adapters.database.pool import Pool, open_pool
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.adapters.image_archive import HttpImageArchive
 from fundus_relay.domain.errors import RelayError
+from fundus_relay.pipeline.collect import collect
 from fundus_relay.pipeline.delivery import deliver
 from fundus_relay.pipeline.journey import advance_image
 from fundus_relay.pipeline.operator import release as release_parked
@@ -169,8 +170,11 @@ async def run(service: Service, stop: asyncio.Event, **how: Any) -> None:  # Any
     async def ask() -> None:
         await poll(ports, rules)
 
+    async def discard() -> None:
+        await collect(ports)
+
     handlers = {Job.IMAGE: image, Job.STUDY: study, Job.DELIVERY: delivery}
-    await run_worker(service.pool, service.ledger, ports.clock, handlers, ask, stop, **how)
+    await run_worker(service.pool, service.ledger, ports.clock, handlers, ask, discard, stop, **how)
 
 
 async def _serve_api(service: Service, stop: asyncio.Event) -> None:

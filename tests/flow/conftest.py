@@ -24,7 +24,7 @@ from fundus_relay.settings import Destination
 async def world(pool: Pool, tmp_path: Path) -> AsyncIterator[World]:
     clock, queue, analyser = ManualClock(), deque[tuple[Job, str]](), FakeAnalyser()
 
-    async def enqueue(_: Connection, jobs: Sequence[tuple[Job, str]]) -> None:
+    async def enqueue(_: Connection, jobs: Sequence[tuple[Job, str]], *, is_first: bool = False) -> None:
         queue.extend(job for job in jobs if job not in queue)
 
     destination = Destination(base_url="http://ehr.test/fhir")
