@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import uvicorn
+import uvloop
 
 from fundus_relay import telemetry
 from fundus_relay.adapters.analyser.netra import NetraAnalyser
@@ -126,7 +127,7 @@ def serve(only: str | None = None) -> None:
     """
     settings = Settings.from_environment()
     telemetry.configure(settings.log_level)
-    asyncio.run(_serve(settings, only))
+    uvloop.run(_serve(settings, only))
 
 
 async def _serve(settings: Settings, only: str | None) -> None:
