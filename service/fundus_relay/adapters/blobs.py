@@ -35,6 +35,9 @@ ABANDONED_AFTER_S = 3600
 GATHERED = 256 * 1024
 """Bytes that are hashed and written in one go, by a thread: both let others run meanwhile."""
 
+FEW = 64
+"""Pieces that go to the file as they are; more of them are joined first."""
+
 _WRITERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="blobs")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
@@ -78,18 +81,21 @@ class FileDraft:
         if self._writing is not None:
             self._writing.result()  # raises what kept it from being written
         pieces, self._gathered, self._gathered_count = self._gathered, [], 0
-        self._writing = _WRITERS.submit(self._append, b"".join(pieces))
+        self._writing = _WRITERS.submit(self._append, pieces)
 
     async def _handed_over(self) -> None:
         if self._writing is not None:
             await asyncio.shield(asyncio.wrap_future(self._writing))
 
-    def _append(self, piece: bytes) -> None:
-        self._digest.update(piece)
-        with _disk(), memoryview(piece) as rest:
-            at = 0
-            while at < len(rest):
-                at += os.write(self._file, rest[at:])
+    def _append(self, pieces: list[bytes]) -> None:
+        if len(pieces) > FEW:
+            pieces = [b"".join(pieces)]
+        for piece in pieces:
+            self._digest.update(piece)
+        with _disk():
+            at, length = os.writev(self._file, pieces), sum(map(len, pieces))
+            while at < length:  # a disk that is nearly full, or a signal
+                at += os.write(self._file, b"".join(pieces)[at:])
 
     async def _written(self) -> None:
         """Everything so far is in the file. Raises StoreUnavailable when it could not be."""

@@ -17,6 +17,7 @@ from fundus_relay.domain.values import Json
 
 _CUT_ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _CODE_POINT = re.compile(rb"\\u([0-9a-fA-F]{4})")
+_PADDING = ord("=")
 _WHITE_SPACE = (b"\\n", b"\\r", b"\\t", b" ")
 
 
@@ -57,25 +58,31 @@ class Base64Decoder:
             chunk = self._unescaped(self._escape + chunk)
         if b" " in chunk:
             chunk = chunk.replace(b" ", b"")
-        text = self._quad + chunk if self._quad else chunk
-        whole = len(text) & ~3
-        self._quad = text[whole:]
-        if whole:
-            self._decode(text[:whole] if self._quad else text)
+        at = 0
+        if self._quad:
+            at = 4 - len(self._quad)
+            self._quad += chunk[:at]
+            if len(self._quad) < 4:
+                return
+            self._decode(self._quad)
+        whole = at + ((len(chunk) - at) & ~3)
+        self._quad = chunk[whole:]
+        if whole > at:
+            self._decode(memoryview(chunk)[at:whole])
 
     def finish(self) -> None:
         """The string ends here. Raises as `feed`."""
         if self._escape or self._quad:
             raise self._refusal("the base64 is cut off or not padded: its length must be a multiple of four")
 
-    def _decode(self, quads: bytes) -> None:
+    def _decode(self, quads: bytes | memoryview) -> None:
         if self._is_padded:
             raise self._refusal("characters follow the padding of the base64")
         try:
             decoded = b64decode(quads, validate=True)
         except Error as exc:
-            raise self._refusal(_what_is_wrong(quads)) from exc
-        self._is_padded = quads.endswith(b"=")
+            raise self._refusal(_what_is_wrong(bytes(quads))) from exc
+        self._is_padded = quads[-1] == _PADDING
         self._sink.write(decoded)
 
     def _unescaped(self, text: bytes) -> bytes:
