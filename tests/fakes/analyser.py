@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -54,6 +54,9 @@ class FakeAnalyser:
     Args:
         remaining: credits to begin with.
         asks_until_done: how many questions for a job are answered with QUEUED; `finish` ends the wait.
+
+    Attributes:
+        when_taken: what else happens when an upload was taken, before its answer arrives.
     """
 
     def __init__(self, *, remaining: int = 1000, asks_until_done: int = 0, is_standin: bool = True) -> None:
@@ -64,6 +67,7 @@ class FakeAnalyser:
         self.knows_us = True
         self.unavailable_for = 0
         self.labels: list[str] = []
+        self.when_taken: Callable[[], Awaitable[None]] | None = None
         self._faults: deque[Fault] = deque()
         self._conclusions: dict[str, Analysis | AnswerNotUnderstood] = {}
         self._jobs: dict[str, _Job] = {}
@@ -114,6 +118,8 @@ class FakeAnalyser:
         job_id = f"job-{len(self._jobs) + 1}"
         self._jobs[job_id] = _Job(_sha256(picture), fault, self.asks_until_done)
         self._asked[_sha256(picture)] += 1
+        if self.when_taken is not None:
+            await self.when_taken()
         if fault is Fault.ANSWER_LOST:
             raise UploadAmbiguous("doAnalysis: ReadError")
         return Upload(job_id, self.remaining)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +15,16 @@ from tests.fakes.analyser import NOT_UNDERSTOOD, Fault
 from tests.flow.world import LEFT, RIGHT, World, a_photograph
 from tests.unit.imaging.pictures import a_jpeg
 
+from fundus_relay.adapters.database.embedded import _Server
 from fundus_relay.domain.analysis import Graded, Lesion, NotFundus, Ungradable
-from fundus_relay.domain.errors import InvalidResource
+from fundus_relay.domain.errors import InvalidResource, UploadAmbiguous
 from fundus_relay.domain.geometry import Box
 from fundus_relay.domain.policy import AmbiguousUpload
 from fundus_relay.domain.states import ImageState
+from fundus_relay.domain.values import Upload
 from fundus_relay.pipeline.operator import MayBePaidTwice, release
+from fundus_relay.pipeline.receipt import keep_receipt
+from fundus_relay.pipeline.settle import end
 
 ORDER = [{"reference": "ServiceRequest/77"}]
 EYE = a_jpeg(noise=11)
@@ -433,3 +441,80 @@ async def know_credits(world: World) -> None:
     """As if the account's count had come with an earlier token."""
     async with world.ports.ledger.transaction() as tx:
         await tx.confirm_upload(world.analyser.remaining)
+
+
+# ----------------------------------------------------------------------------------- an answer while the ledger is away
+
+
+async def test_a_database_that_restarts_during_an_upload_loses_no_answer(brittle_world: World, tmp_path: Path) -> None:
+    world, server = brittle_world, _Server(tmp_path / "database")
+    world.analyser.when_taken = partial(asyncio.to_thread, server.stop)
+    world.clock.meanwhile = once(partial(asyncio.to_thread, server.start))
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+
+    await world.finish()
+
+    assert (await world.task(taken.task_id))["status"] == "completed"
+    assert world.analyser.times_paid == 1
+    assert (await world.ports.ledger.census()).possibly_double_spent == 0
+    assert "upload-ambiguous" not in await world.reasons()
+
+
+async def test_an_answer_outlives_its_job_that_is_cancelled_because_the_database_is_away(
+    brittle_world: World, tmp_path: Path
+) -> None:
+    world, server, away = brittle_world, _Server(tmp_path / "database"), asyncio.Event()
+    world.analyser.when_taken = partial(asyncio.to_thread, server.stop)
+
+    async def come_back() -> None:
+        away.set()
+        await asyncio.to_thread(server.start)
+
+    world.clock.meanwhile = once(come_back)
+    await world.accept(await a_photograph(world, EYE))
+    job = asyncio.create_task(world.run_jobs())
+    await away.wait()
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+
+    (image,) = await world.images()
+    assert (image.state, image.job_id) == (ImageState.ANALYSING, "job-1")
+
+
+async def test_an_answer_that_comes_after_its_upload_was_given_up_needs_no_person(world: World) -> None:
+    async def be_given_up() -> None:
+        (image,) = await world.images()
+        await end(image, ImageState.PARKED, UploadAmbiguous(), world.ports)
+
+    world.analyser.when_taken = be_given_up
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+
+    await world.finish()
+
+    assert (await world.task(taken.task_id))["status"] == "completed"
+    assert world.analyser.times_paid == 1
+
+
+async def test_an_answer_whose_commit_was_not_heard_of_is_counted_once(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE))
+    await world.run_jobs()
+    (image,) = await world.images()
+    assert image.job_id is not None
+    sending = replace(image, state=ImageState.SENDING, attempt=1)
+
+    await keep_receipt(sending, Upload(image.job_id, 999), world.ports, world.rules)
+
+    async with world.ports.ledger.transaction() as tx:
+        assert (await tx.mark_credits()).confirmed == 1
+    assert (await world.ports.ledger.census()).possibly_double_spent == 0
+
+
+def once(happening: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    left = [happening]
+
+    async def happen() -> None:
+        if left:
+            await left.pop()()
+
+    return happen

@@ -27,6 +27,7 @@ from fundus_relay.imaging.preparation import prepare
 from .ambiguity import settle_upload
 from .interpret import interpret
 from .ports import Job, Ports
+from .receipt import keep_receipt
 from .rules import Rules
 from .settle import end, postpone
 
@@ -112,21 +113,7 @@ async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
     except Unavailable as why:  # for certain not taken
         await postpone(sending, why, ports, rules, to=ImageState.PREPARED)
         return False
-    now = ports.clock.now()
-    async with ports.ledger.transaction() as tx:
-        await tx.confirm_upload(upload.remaining)
-        settled = await tx.move_image(
-            sending,
-            ImageState.ANALYSING,
-            job_id=upload.job_id,
-            job_status=None,
-            analysing_since=now,
-            due_at=now + rules.until_next_poll(),
-            attempt=0,
-        )
-        if settled is None:  # somebody took us for dead, and may have sent it again
-            await tx.count_double_spend()
-        await tx.enqueue(Job.STUDY, image.study_id)
+    await keep_receipt(sending, upload, ports, rules)
     return False  # the poll goes on with it
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -35,6 +35,10 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The present, in UTC, with time zone."""
+        ...
+
+    async def wait(self, span: timedelta) -> None:
+        """Return when that much time has passed."""
         ...
 
 
