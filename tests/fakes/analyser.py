@@ -56,7 +56,7 @@ class FakeAnalyser:
         asks_until_done: how many questions for a job are answered with QUEUED; `finish` ends the wait.
 
     Attributes:
-        when_taken: what else happens when an upload was taken, before its answer arrives.
+        when_asked, when_taken: what else happens before an upload is taken, and before its answer arrives.
     """
 
     def __init__(self, *, remaining: int = 1000, asks_until_done: int = 0, is_standin: bool = True) -> None:
@@ -67,6 +67,7 @@ class FakeAnalyser:
         self.knows_us = True
         self.unavailable_for = 0
         self.labels: list[str] = []
+        self.when_asked: Callable[[], Awaitable[None]] | None = None
         self.when_taken: Callable[[], Awaitable[None]] | None = None
         self._faults: deque[Fault] = deque()
         self._conclusions: dict[str, Analysis | AnswerNotUnderstood] = {}
@@ -104,6 +105,8 @@ class FakeAnalyser:
 
     async def upload(self, picture: bytes, media_type: str, label: str) -> Upload:
         self._be_there()
+        if self.when_asked is not None:
+            await self.when_asked()
         fault = self._faults.popleft() if self._faults else None
         if fault is Fault.REQUEST_LOST:
             raise UploadAmbiguous("doAnalysis: ReadError")

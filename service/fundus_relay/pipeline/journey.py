@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 from fundus_relay.domain.errors import (
     AnalyserRefused,
@@ -99,9 +98,9 @@ async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
         await ports.analyser.credits()
     async with ports.ledger.transaction() as tx:
         mark = await tx.mark_credits()
-        if await tx.uploads_under_way():  # theirs may be in the count already, or not: it proves nothing about ours
-            mark = replace(mark, remaining=None)
-        sending = await tx.move_image(image, ImageState.SENDING, credit_mark=mark, attempt=image.attempt + 1)
+        sending = await tx.move_image(
+            image, ImageState.SENDING, credit_mark=mark, attempt=image.attempt + 1, due_at=None
+        )
     if sending is None:
         return False
     try:

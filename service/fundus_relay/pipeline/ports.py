@@ -263,15 +263,19 @@ class Transaction(Protocol):
         ...
 
     async def mark_credits(self) -> CreditMark:
-        """What is known of the account now."""
+        """The mark for an upload that is about to leave; see `CreditMark`."""
+        ...
+
+    async def uploads_confirmed(self) -> int:
+        """How many, ever."""
         ...
 
     async def confirm_upload(self, remaining: int | None) -> None:
-        """One more upload was confirmed; `remaining` never rises by this."""
+        """One more upload that was `sending` until this transaction was confirmed; `remaining` never rises by this."""
         ...
 
     async def uploads_under_way(self) -> int:
-        """How many images are `sending` now."""
+        """How many images are `sending` and not known to be lost, which a `reason` says."""
         ...
 
     async def count_double_spend(self) -> None:

@@ -57,7 +57,6 @@ async def _keep(sending: Image, upload: Upload, ports: Ports, rules: Rules) -> N
         found = await tx.image(sending.id)
         if found is None or found.job_id == upload.job_id:
             return
-        await tx.confirm_upload(upload.remaining)
         settled = await tx.move_image(
             found if _is_given_up(found) else sending,
             ImageState.ANALYSING,
@@ -69,6 +68,8 @@ async def _keep(sending: Image, upload: Upload, ports: Ports, rules: Rules) -> N
         )
         if settled is None:  # somebody took us for dead, and may have sent it again
             await tx.count_double_spend()
+        elif not _is_given_up(found):  # else marks were made since that take it for settled already
+            await tx.confirm_upload(upload.remaining)
         await tx.enqueue(Job.STUDY, sending.study_id)
 
 

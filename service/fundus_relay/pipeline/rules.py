@@ -16,6 +16,7 @@ class Rules:
 
     Attributes:
         give_up_after: of the analyser's silence; then the image is parked.
+        settle_lost_after: an upload seems lost; until then its answer may still come.
         keep_trying_for: to commit what came once and cannot be asked for again.
         hold_factor: how much rarer an image on HOLD is asked for: people work there.
         retry_horizon: by destination, of trying to deliver.
@@ -28,6 +29,7 @@ class Rules:
     retry_horizon: Mapping[str, timedelta]
     poll_interval: timedelta = timedelta(seconds=90)
     give_up_after: timedelta = timedelta(minutes=30)
+    settle_lost_after: timedelta = timedelta(seconds=15)
     keep_trying_for: timedelta = timedelta(minutes=10)
     hold_factor: int = 10
     ambiguous_upload: AmbiguousUpload = AmbiguousUpload.RESEND
