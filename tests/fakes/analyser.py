@@ -22,6 +22,7 @@ from fundus_relay.domain.errors import (
     UploadAmbiguous,
 )
 from fundus_relay.domain.values import Answer, JobStatus, Upload
+from fundus_relay.pipeline.ports import Analyser, HandIn
 
 LARGEST = 5 * 1024 * 1024
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
@@ -56,7 +57,8 @@ class FakeAnalyser:
         asks_until_done: how many questions for a job are answered with QUEUED; `finish` ends the wait.
 
     Attributes:
-        when_asked, when_taken: what else happens before an upload is taken, and before its answer arrives.
+        before_turn, when_asked, when_taken: what else happens before a turn to upload is given, before an upload is
+            taken, and before its answer arrives.
     """
 
     def __init__(self, *, remaining: int = 1000, asks_until_done: int = 0, is_standin: bool = True) -> None:
@@ -67,6 +69,7 @@ class FakeAnalyser:
         self.knows_us = True
         self.unavailable_for = 0
         self.labels: list[str] = []
+        self.before_turn: Callable[[], Awaitable[None]] | None = None
         self.when_asked: Callable[[], Awaitable[None]] | None = None
         self.when_taken: Callable[[], Awaitable[None]] | None = None
         self._faults: deque[Fault] = deque()
@@ -103,7 +106,14 @@ class FakeAnalyser:
         self._be_there()
         return self.remaining
 
-    async def upload(self, picture: bytes, media_type: str, label: str) -> Upload:
+    @asynccontextmanager
+    async def ready(self) -> AsyncIterator[HandIn]:
+        self._be_there()
+        if self.before_turn is not None:
+            await self.before_turn()
+        yield self._hand_in
+
+    async def _hand_in(self, picture: bytes, media_type: str, label: str) -> Upload:
         self._be_there()
         if self.when_asked is not None:
             await self.when_asked()
@@ -173,6 +183,12 @@ def _state(job: _Job, is_done: bool) -> str:
 
 def _sha256(picture: bytes | str) -> str:
     return picture if isinstance(picture, str) else hashlib.sha256(picture).hexdigest()
+
+
+async def upload(analyser: Analyser, picture: bytes) -> Upload:
+    """Hand in one picture."""
+    async with analyser.ready() as hand_in:
+        return await hand_in(picture, "image/jpeg", "image-1")
 
 
 class TokensInMemory:

@@ -595,6 +595,21 @@ async def test_an_upload_that_was_just_taken_by_another_worker_is_waited_for(wor
     assert (await world.image(lost.id)).state is ImageState.PREPARED
 
 
+async def test_an_image_that_waits_for_its_turn_is_not_yet_being_sent(world: World) -> None:
+    states = []
+
+    async def look() -> None:
+        states.extend(image.state for image in await world.images())
+
+    world.analyser.before_turn = look
+    world.analyser.when_asked = look
+    await world.accept(await a_photograph(world, EYE))
+
+    await world.run_jobs()
+
+    assert states == [ImageState.PREPARED, ImageState.SENDING]
+
+
 async def tasks_of(world: World, count: int) -> list[str | None]:
     """So many photographs, each of a patient of its own, ready to be sent."""
     await know_credits(world)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -49,6 +50,21 @@ class Deadly:
             die()
 
         return last
+
+
+class DeadlyUpload:
+    """An analyser that kills the process before or after it took a picture."""
+
+    def __init__(self, analyser: Any, when: str) -> None:  # Any: the analyser
+        self._analyser, self._when = analyser, when
+
+    def __getattr__(self, name: str) -> Any:  # Any: whichever method
+        return getattr(self._analyser, name)
+
+    @asynccontextmanager
+    async def ready(self) -> AsyncIterator[Any]:  # Any: what hands in
+        async with self._analyser.ready() as hand_in:
+            yield Deadly(SimpleNamespace(hand_in=hand_in), "hand_in", self._when).hand_in
 
 
 class DeadlyReport:
@@ -102,7 +118,7 @@ def doomed(service: Service, point: str, when: str) -> Service:
         case "prepare":
             ports = replace(ports, blobs=Deadly(ports.blobs, "put", when))
         case "upload":
-            ports = replace(ports, analyser=Deadly(ports.analyser, "upload", when))
+            ports = replace(ports, analyser=DeadlyUpload(ports.analyser, when))
         case "poll":
             ports = replace(ports, ledger=Deadly(ports.ledger, "note_ended", when))
         case "result":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import assert_never
 
 from fundus_relay.domain.errors import (
     AnalyserRefused,
@@ -92,28 +93,52 @@ async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
     """prepared → sending → analysing: one credit."""
     assert image.prepared is not None  # noqa: S101 - the state says so; mypy cannot know
     picture = await ports.blobs.get(image.prepared.sha256)
-    async with ports.ledger.transaction() as tx:
-        mark = await tx.mark_credits()
-    if mark.remaining is None:  # nobody asked yet; without a count there is no evidence if this upload gets lost
-        await ports.analyser.credits()
-    async with ports.ledger.transaction() as tx:
-        mark = await tx.mark_credits()
-        sending = await tx.move_image(
-            image, ImageState.SENDING, credit_mark=mark, attempt=image.attempt + 1, due_at=None
-        )
-    if sending is None:
-        return False
+    await _know_credits(ports)
+    sending: Image | None = None
     try:
-        upload = await ports.analyser.upload(picture, image.prepared.media_type, label=f"image-{image.id}")
-    except UploadAmbiguous:
-        return await settle_upload(sending, ports, rules)
-    except AnalyserRefused as why:
-        return await end(sending, ImageState.REJECTED, why, ports)
-    except Unavailable as why:  # for certain not taken
-        await postpone(sending, why, ports, rules, to=ImageState.PREPARED)
-        return False
+        async with (
+            ports.analyser.ready() as hand_in
+        ):  # first, so that nothing slow lies between `sending` and the upload
+            sending = await _commit_to_send(image, ports)
+            if sending is None:
+                return False
+            upload = await hand_in(picture, image.prepared.media_type, label=f"image-{image.id}")
+    except (UploadAmbiguous, AnalyserRefused, Unavailable) as why:
+        if sending is None:
+            raise
+        return await _not_answered(sending, why, ports, rules)
     await keep_receipt(sending, upload, ports, rules)
     return False  # the poll goes on with it
+
+
+async def _not_answered(
+    sending: Image, why: UploadAmbiguous | AnalyserRefused | Unavailable, ports: Ports, rules: Rules
+) -> bool:
+    """sending → where the analyser's no, or its silence, leads."""
+    match why:
+        case UploadAmbiguous():
+            return await settle_upload(sending, ports, rules)
+        case AnalyserRefused():
+            return await end(sending, ImageState.REJECTED, why, ports)
+        case Unavailable():  # for certain not taken
+            await postpone(sending, why, ports, rules, to=ImageState.PREPARED)
+            return False
+        case _:
+            assert_never(why)
+
+
+async def _know_credits(ports: Ports) -> None:
+    """Ask for the account's count if nobody did yet: without one there is no evidence when an upload gets lost."""
+    async with ports.ledger.transaction() as tx:
+        mark = await tx.mark_credits()
+    if mark.remaining is None:
+        await ports.analyser.credits()
+
+
+async def _commit_to_send(image: Image, ports: Ports) -> Image | None:
+    async with ports.ledger.transaction() as tx:
+        mark = await tx.mark_credits()
+        return await tx.move_image(image, ImageState.SENDING, credit_mark=mark, attempt=image.attempt + 1, due_at=None)
 
 
 async def fetch_answer(image: Image, ports: Ports, rules: Rules) -> bool:

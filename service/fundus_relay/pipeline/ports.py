@@ -98,17 +98,10 @@ class ImageArchive(Protocol):
         ...
 
 
-class Analyser(Protocol):
-    """Netra, or a stand-in of it."""
+class HandIn(Protocol):
+    """See `Analyser.ready`."""
 
-    async def credits(self) -> int | None:
-        """Credits that remain, asked afresh.
-
-        Raises: AnalyserUnavailable, CredentialsRefused.
-        """
-        ...
-
-    async def upload(self, picture: bytes, media_type: str, label: str) -> Upload:
+    async def __call__(self, picture: bytes, media_type: str, label: str) -> Upload:
         """Hand in a picture for analysis; costs a credit.
 
         Args:
@@ -120,6 +113,24 @@ class Analyser(Protocol):
             CreditsExhausted: for certain not taken.
             AnalyserRefused: it does not take this picture (LC-ERR-0033, LC-ERR-0034).
             UploadAmbiguous: the request left and no answer, or none that we understand, came.
+        """
+        ...
+
+
+class Analyser(Protocol):
+    """Netra, or a stand-in of it."""
+
+    async def credits(self) -> int | None:
+        """Credits that remain, asked afresh.
+
+        Raises: AnalyserUnavailable, CredentialsRefused.
+        """
+        ...
+
+    def ready(self) -> AbstractAsyncContextManager[HandIn]:
+        """Wait for a turn and a token, so that the picture leaves at once when it is handed in; for one picture.
+
+        Raises, on entering: AnalyserUnavailable, CredentialsRefused, StoreUnavailable.
         """
         ...
 
