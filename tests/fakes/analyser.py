@@ -14,6 +14,7 @@ from enum import Enum, auto
 from fundus_relay.adapters.analyser.tokens import Held, Turn
 from fundus_relay.domain.analysis import Analysis, AnalysisFailed, Graded
 from fundus_relay.domain.errors import (
+    AnalyserDeclined,
     AnalyserRefused,
     AnalyserUnavailable,
     AnswerNotUnderstood,
@@ -35,6 +36,7 @@ NOT_UNDERSTOOD = AnswerNotUnderstood("drYes: a word that we do not know")
 class Fault(Enum):
     """What goes wrong with an upload."""
 
+    DECLINED = auto()  # nothing taken, for a reason that nobody knows
     REQUEST_LOST = auto()  # nothing taken, no answer
     ANSWER_LOST = auto()  # taken and paid, no answer
     HOLD = auto()  # taken, and waits for a person at the analyser's
@@ -118,6 +120,8 @@ class FakeAnalyser:
         if self.when_asked is not None:
             await self.when_asked()
         fault = self._faults.popleft() if self._faults else None
+        if fault is Fault.DECLINED:
+            raise AnalyserDeclined(vendor_code="LC-ERR-0099")
         if fault is Fault.REQUEST_LOST:
             raise UploadAmbiguous("doAnalysis: ReadError")
         if not picture.startswith(BEGINNINGS):

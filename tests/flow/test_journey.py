@@ -610,6 +610,31 @@ async def test_an_image_that_waits_for_its_turn_is_not_yet_being_sent(world: Wor
     assert states == [ImageState.PREPARED, ImageState.SENDING]
 
 
+async def test_a_no_that_nobody_understands_is_tried_some_times_and_then_left_to_a_person(world: World) -> None:
+    world.analyser.strike(*[Fault.DECLINED] * world.rules.most_declines)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await world.finish(rounds=world.rules.most_declines + 1, step=timedelta(minutes=16))
+    reason = (await world.task(taken.task_id))["statusReason"]
+    assert reason["coding"][0]["code"] == "analyser-declined"
+    assert reason["text"].endswith("LC-ERR-0099")
+
+    (parked,) = await world.ports.ledger.parked()
+    await release(parked.id, world.ports.ledger, world.clock)
+    await world.finish()
+
+    assert (await world.task(taken.task_id))["status"] == "completed"
+    assert world.analyser.times_paid == 1
+
+
+async def test_a_no_that_passes_needs_no_person(world: World) -> None:
+    world.analyser.strike(*[Fault.DECLINED] * (world.rules.most_declines - 1))
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+
+    await world.finish(rounds=world.rules.most_declines + 2, step=timedelta(minutes=16))
+
+    assert (await world.task(taken.task_id))["status"] == "completed"
+
+
 async def tasks_of(world: World, count: int) -> list[str | None]:
     """So many photographs, each of a patient of its own, ready to be sent."""
     await know_credits(world)

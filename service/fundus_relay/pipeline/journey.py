@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import assert_never
 
 from fundus_relay.domain.errors import (
+    AnalyserDeclined,
     AnalyserRefused,
     AnswerNotUnderstood,
     Rejected,
@@ -106,13 +107,13 @@ async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
     except (UploadAmbiguous, AnalyserRefused, Unavailable) as why:
         if sending is None:
             raise
-        return await _not_answered(sending, why, ports, rules)
+        return await _not_taken_in(image, sending, why, ports, rules)
     await keep_receipt(sending, upload, ports, rules)
     return False  # the poll goes on with it
 
 
-async def _not_answered(
-    sending: Image, why: UploadAmbiguous | AnalyserRefused | Unavailable, ports: Ports, rules: Rules
+async def _not_taken_in(
+    before: Image, sending: Image, why: UploadAmbiguous | AnalyserRefused | Unavailable, ports: Ports, rules: Rules
 ) -> bool:
     """sending → where the analyser's no, or its silence, leads."""
     match why:
@@ -120,6 +121,8 @@ async def _not_answered(
             return await settle_upload(sending, ports, rules)
         case AnalyserRefused():
             return await end(sending, ImageState.REJECTED, why, ports)
+        case AnalyserDeclined() if before.reason == why.code and sending.attempt >= rules.most_declines:
+            return await end(sending, ImageState.PARKED, why, ports, told=why.vendor_code)
         case Unavailable():  # for certain not taken
             await postpone(sending, why, ports, rules, to=ImageState.PREPARED)
             return False

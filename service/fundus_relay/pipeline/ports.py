@@ -109,6 +109,7 @@ class HandIn(Protocol):
 
         Raises:
             AnalyserUnavailable: for certain not taken (no connection, 503 before the body was read).
+            AnalyserDeclined: for certain not taken; it does not say why, or says what nobody knows.
             CredentialsRefused: for certain not taken; an operator must mend the account.
             CreditsExhausted: for certain not taken.
             AnalyserRefused: it does not take this picture (LC-ERR-0033, LC-ERR-0034).

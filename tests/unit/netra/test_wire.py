@@ -20,6 +20,7 @@ from tests.fakes.analyser import upload as hand_in
 from fundus_relay.adapters.analyser.netra import NetraAnalyser
 from fundus_relay.adapters.clock import SystemClock
 from fundus_relay.domain.errors import (
+    AnalyserDeclined,
     AnalyserRefused,
     AnalyserUnavailable,
     AnswerNotUnderstood,
@@ -178,7 +179,10 @@ LC_33, LC_34 = "LC-ERR-0033 : Max Allowed Single Image Size 5 MB.", "LC-ERR-0034
         (saying(402), CreditsExhausted),
         (saying(json={"status": 411, "message": "Token expired"}), CredentialsRefused),
         (saying(403), CredentialsRefused),
-        (saying(json={"status": 411, "message": "something new"}), AnalyserUnavailable),
+        (saying(json={"status": 411, "message": "something new"}), AnalyserDeclined),
+        (saying(json={"status": 411, "message": "LC-ERR-0099 : something new"}), AnalyserDeclined),
+        (saying(400), AnalyserDeclined),
+        (saying(422, text="<html>"), AnalyserDeclined),
         (saying(302, headers={"location": "http://elsewhere.test"}), AnalyserUnavailable),
         (saying(404), AnalyserUnavailable),
         (saying(429), AnalyserUnavailable),

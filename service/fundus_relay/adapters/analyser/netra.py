@@ -12,6 +12,7 @@ from typing import Self, TypeVar, assert_never
 import httpx
 
 from fundus_relay.domain.errors import (
+    AnalyserDeclined,
     AnalyserRefused,
     AnalyserUnavailable,
     AnswerNotUnderstood,
@@ -144,7 +145,7 @@ class NetraAnalyser:
 
 
 def _meaning(refused: Refused, call: str) -> RelayError:
-    """The analyser's no in our words. Where it does not say what is wrong, we wait: nothing is lost by that."""
+    """The analyser's no in our words."""
     match refused.why:
         case Refusal.PICTURE:
             return AnalyserRefused(f"{call}: the analyser does not take this picture {refused.code}".rstrip())
@@ -152,7 +153,9 @@ def _meaning(refused: Refused, call: str) -> RelayError:
             return CreditsExhausted(retry_after=EXHAUSTED_WAIT)
         case Refusal.CREDENTIALS | Refusal.TOKEN:
             return CredentialsRefused(f"{call}: the analyser refuses our account")
-        case Refusal.FAULT | Refusal.OTHER:
+        case Refusal.OTHER:
+            return AnalyserDeclined(f"{call}: the analyser says no {refused.code}".rstrip(), vendor_code=refused.code)
+        case Refusal.FAULT:
             return AnalyserUnavailable(f"{call}: the analyser says no {refused.code}".rstrip())
         case _:
             assert_never(refused.why)
