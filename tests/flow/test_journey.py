@@ -569,6 +569,23 @@ async def test_an_upload_that_seems_lost_is_left_alone_for_a_moment(world: World
     assert image.due_at == world.clock.now() + world.rules.settle_lost_after
 
 
+async def test_a_lost_upload_waits_as_long_as_its_credits_cannot_be_counted(world: World) -> None:
+    world.analyser.strike(Fault.REQUEST_LOST)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await know_credits(world)
+    await world.run_jobs()
+    world.analyser.is_reachable = False
+    await world.finish(rounds=3)
+    (image,) = await world.images()
+    assert (image.state, image.reason) == (ImageState.SENDING, "analyser-unavailable")
+
+    world.analyser.is_reachable = True
+    await world.finish()
+
+    assert (await world.task(taken.task_id))["status"] == "completed"
+    assert world.analyser.times_paid == 1
+
+
 async def test_an_upload_that_was_just_taken_by_another_worker_is_waited_for(world: World) -> None:
     await tasks_of(world, 2)
     await kill_during_uploads(world, asked=1)

@@ -97,9 +97,8 @@ async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
     await _know_credits(ports)
     sending: Image | None = None
     try:
-        async with (
-            ports.analyser.ready() as hand_in
-        ):  # first, so that nothing slow lies between `sending` and the upload
+        async with ports.analyser.ready() as hand_in:
+            # only now, so that nothing slow lies between `sending` and the upload
             sending = await _commit_to_send(image, ports)
             if sending is None:
                 return False
