@@ -43,6 +43,14 @@ class Http(_Part):
     public_url: str | None = Field(
         None, description="base of the FHIR endpoint as callers see it; by default from the request's Host"
     )
+    silence: Duration = Field(
+        timedelta(seconds=30),
+        ge=timedelta(seconds=1),
+        description="that a caller may rest in the middle of a request, or between two",
+    )
+    max_connections: int = Field(
+        512, ge=8, description="connections at once, those of probes among them; one more gets a 503"
+    )
 
 
 class Database(_Part):
@@ -89,6 +97,7 @@ class NetraAccount(_Part):
 class Destination(_Part):
     name: str = Field("ehr", description="short name in logs and rows")
     base_url: str = Field(description="of the EHR's FHIR R4 endpoint that gets the reports")
+    aliases: tuple[str, ...] = Field((), description="other base URLs by which senders refer to that endpoint")
     bearer_token: SecretStr | None = Field(None, description="sent as Authorization, when set")
     timeout: Duration = Field(timedelta(seconds=30), description="for one answer")
     retry_horizon: Duration = Field(timedelta(hours=72), description="of trying to deliver, before parking")

@@ -11,7 +11,7 @@ import pytest
 
 from fundus_relay.adapters.database.embedded import embedded_postgres
 from fundus_relay.adapters.database.migrate import migrate
-from fundus_relay.adapters.database.pool import Pool, connected, open_pool
+from fundus_relay.adapters.database.pool import Pool, StoreLimitExceeded, connected, open_pool
 from fundus_relay.domain.errors import StoreUnavailable
 from fundus_relay.worker.schema import engine_schema
 
@@ -36,6 +36,30 @@ async def test_the_pool_survives_a_restart_of_the_database(tmp_path: Path) -> No
             after = await _backend(pool)
 
     assert before != after
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("08006", StoreUnavailable),
+        ("25006", StoreUnavailable),
+        ("25P03", StoreUnavailable),
+        ("40001", StoreUnavailable),
+        ("53100", StoreUnavailable),
+        ("55P03", StoreUnavailable),
+        ("57014", StoreUnavailable),
+        ("58030", StoreUnavailable),
+        ("54000", StoreLimitExceeded),
+        ("54001", StoreLimitExceeded),
+        ("22021", psycopg.DataError),
+        ("23505", psycopg.IntegrityError),
+        ("42601", psycopg.ProgrammingError),
+    ],
+)
+async def test_only_what_may_pass_is_said_to_pass(pool: Pool, state: str, told: type[Exception]) -> None:
+    with pytest.raises(told):
+        async with connected(pool) as connection:
+            await connection.execute(f"do $$ begin raise exception 'x' using errcode = '{state}'; end $$".encode())
 
 
 async def test_a_database_out_of_reach_is_told_within_seconds(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ async def brittle_world(tmp_path: Path) -> AsyncIterator[World]:
 async def a_world(pool: Pool, folder: Path) -> AsyncIterator[World]:
     clock, queue, analyser = ManualClock(), deque[tuple[Job, str]](), FakeAnalyser()
 
-    async def enqueue(_: Connection, jobs: Sequence[tuple[Job, str]]) -> None:
+    async def enqueue(_: Connection, jobs: Sequence[tuple[Job, str]], *, is_first: bool = False) -> None:
         queue.extend(job for job in jobs if job not in queue)
 
     destination = Destination(base_url="http://ehr.test/fhir")

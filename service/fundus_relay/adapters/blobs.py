@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import datetime
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -64,15 +65,24 @@ class FileDraft:
         self._gathered.append(chunk)
         self._byte_count += len(chunk)
         self._gathered_count += len(chunk)
-        if self._gathered_count >= GATHERED:
+        if self._gathered_count >= GATHERED and (self._writing is None or self._writing.done()):
+            self._hand_over()
+
+    async def drain(self) -> None:
+        while self._gathered_count >= GATHERED:
+            await self._handed_over()
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Let a thread hash and write what was gathered, while more arrives; waits for the piece before it."""
+        """Let a thread hash and write what was gathered, while more arrives; the piece before it is through."""
         if self._writing is not None:
-            self._writing.result()
+            self._writing.result()  # raises what kept it from being written
         pieces, self._gathered, self._gathered_count = self._gathered, [], 0
         self._writing = _WRITERS.submit(self._append, b"".join(pieces))
+
+    async def _handed_over(self) -> None:
+        if self._writing is not None:
+            await asyncio.shield(asyncio.wrap_future(self._writing))
 
     def _append(self, piece: bytes) -> None:
         self._digest.update(piece)
@@ -83,10 +93,10 @@ class FileDraft:
 
     async def _written(self) -> None:
         """Everything so far is in the file. Raises StoreUnavailable when it could not be."""
+        await self._handed_over()
         if self._gathered:
             self._hand_over()
-        if self._writing is not None:
-            await asyncio.wrap_future(self._writing)
+            await self._handed_over()
 
     @property
     def byte_count(self) -> int:
@@ -111,7 +121,7 @@ class FileDraft:
         return digest
 
     async def drop(self) -> None:
-        self._gathered.clear()
+        self._gathered, self._gathered_count = [], 0
         with suppress(StoreUnavailable):
             await self._written()
         self._close()
@@ -155,6 +165,34 @@ class DirectoryBlobs:
         with _lookup(sha256), await asyncio.to_thread(self._place(sha256).open, "rb") as file:
             while piece := await asyncio.to_thread(file.read, PIECE):
                 yield piece
+
+    async def kept_before(self, moment: datetime, shelf: str) -> list[str]:
+        return await asyncio.to_thread(self._older, self._path / shelf, moment.timestamp())
+
+    @staticmethod
+    def _older(folder: Path, moment: float) -> list[str]:
+        with _disk(), os.scandir(folder) as found:
+            return [each.name for each in found if _DIGEST.match(each.name) and each.stat().st_mtime < moment]
+
+    async def discard(self, sha256: str, *, kept_before: datetime) -> bool:
+        """As the port says. It is taken off its shelf first: what somebody keeps from then on lies there untouched."""
+        return await asyncio.to_thread(self._discard, self._place(sha256), kept_before.timestamp())
+
+    def _discard(self, place: Path, moment: float) -> bool:
+        taken = self._drafts / f"{place.name}-discarded"
+        with _disk():
+            try:
+                if place.stat().st_mtime >= moment:
+                    return False
+                place.rename(taken)
+            except FileNotFoundError:
+                return False
+            if is_kept := taken.stat().st_mtime >= moment:  # in the moment between the look and the move
+                with suppress(FileExistsError):
+                    place.hardlink_to(taken)
+            taken.unlink()
+            _sync_directory(place.parent)
+            return not is_kept
 
     async def _take_in(self, file: int, draft: Path, digest: str) -> None:
         await asyncio.to_thread(self._make_durable, file, draft, self._place(digest))
@@ -200,6 +238,26 @@ class ObjectBlobs:
             async for piece in answer.stream(min_chunk_size=PIECE):
                 yield bytes(piece)
 
+    async def kept_before(self, moment: datetime, shelf: str) -> list[str]:
+        with _bucket():
+            return [
+                each["path"].rpartition("/")[2]
+                async for page in obstore.list(self._store, prefix=shelf)
+                for each in page
+                if each["last_modified"] < moment
+            ]
+
+    async def discard(self, sha256: str, *, kept_before: datetime) -> bool:
+        """As the port says, but for the milliseconds between a look and the deletion: no store deletes on condition."""
+        try:
+            with _lookup(sha256):
+                if (await obstore.head_async(self._store, _key(sha256)))["last_modified"] >= kept_before:
+                    return False
+                await obstore.delete_async(self._store, _key(sha256))
+        except KeyError:
+            return False
+        return True
+
     async def _upload(self, _: int, draft: Path, digest: str) -> None:
         with _bucket():
             await obstore.put_async(self._store, _key(digest), draft)
@@ -207,7 +265,7 @@ class ObjectBlobs:
 
 async def _put(draft: FileDraft, data: bytes) -> str:
     try:
-        await asyncio.to_thread(draft.write, data)
+        draft.write(data)
         return await draft.keep()
     finally:
         await draft.drop()

@@ -169,6 +169,7 @@ async def _get(client: httpx.AsyncClient, address: Address, parts: SplitResult, 
             if draft.byte_count + len(chunk) > limit:
                 raise PictureTooLarge(f"the picture has more than {limit} bytes")
             draft.write(chunk)
+            await draft.drain()
         return str(answer.headers.get("content-type", ""))
 
 

@@ -20,6 +20,10 @@ FREE = 1_000_000
 """Inflated bytes that no ratio is asked of."""
 
 
+MEMBERS = 64
+"""Members of a gzip body; whoever compresses one photograph at a time and joins them has fewer."""
+
+
 def json_body(request: Request, limit: int) -> AsyncIterator[bytes]:
     """The body of a request that must be FHIR JSON.
 
@@ -50,7 +54,7 @@ def _plain(request: Request, limit: int) -> AsyncIterator[bytes]:
         case "identity" | "":
             return _limited(request.stream(), limit)
         case "gzip" | "x-gzip":
-            return _limited(_inflated(request.stream()), limit)
+            return _limited(_inflated(_limited(request.stream(), limit)), limit)
     raise UnsupportedBody(
         "send the body as it is or with gzip", element="http.Content-Encoding", headers={"Accept-Encoding": "gzip"}
     )
@@ -70,13 +74,15 @@ async def _inflated(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """gzip taken off piece by piece, several members in a row included."""
     member = zlib.decompressobj(wbits=31)
     received = inflated = 0
-    is_begun = False
+    members, is_begun = 1, False
     async for chunk in chunks:
         received += len(chunk)
         left = chunk
         while left:
             if member.eof:
-                member, is_begun = zlib.decompressobj(wbits=31), False
+                members, member, is_begun = members + 1, zlib.decompressobj(wbits=31), False
+                if members > MEMBERS:
+                    raise BodyTooLarge(f"a gzip body may have {MEMBERS} members", element="http.Content-Encoding")
             is_begun = True
             try:
                 piece = member.decompress(left, PIECE)

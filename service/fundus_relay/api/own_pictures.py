@@ -37,4 +37,5 @@ class OwnPictures:
             raise PictureTooLarge(f"the picture has more than {limit} bytes")
         async for chunk in self.blobs.stream(media["content"]["url"].removeprefix("Binary/")):
             draft.write(chunk)
+            await draft.drain()
         return str(media["content"]["contentType"])

@@ -11,18 +11,21 @@ from fundus_relay.domain.values import Entry, Json, Submitted
 
 from .intake_bundle import bundle_entries
 from .intake_structure import Pointer, examine_structure, model_of
+from .literals import Bases
 from .references import Names, check_patients, check_pointers
 from .rules import TYPES, check_rules, check_together, eyes
 
+_NO_BASES = Bases()
 _ENTRY = re.compile(r"Bundle\.entry\[(\d+)\]")
 
 
-def read_submission(document: Json, expected: str | None = None) -> Submitted:
+def read_submission(document: Json, expected: str | None = None, bases: Bases = _NO_BASES) -> Submitted:
     """Validate what a body holds.
 
     Args:
         document: the body without pixels; an empty string stands where they were.
         expected: the resource type that the URL names, or None when any will do.
+        bases: under which a reference needs none.
 
     Returns:
         Its entries, `content.data` taken away. Each entry of a batch has its own fate: a wrong one is among `refused`.
@@ -36,8 +39,9 @@ def read_submission(document: Json, expected: str | None = None) -> Submitted:
     if expected is not None and kind != expected:
         text = f"the URL is for {expected}, the body is a {kind}"
         raise InvalidResource(Issue("resourceType", "structure", text, "type-mismatch"))
+    document = bases.applied(document)
     if kind == "Bundle":
-        entries, issues = bundle_entries(document)
+        entries, issues = bundle_entries(document, bases)
         bundle = document.get("type")
     else:
         entries, issues, bundle = [Entry(document, element=kind)], [], None

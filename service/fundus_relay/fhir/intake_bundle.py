@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.values import Entry, Json
 
 from .intake_structure import examine_structure
+from .literals import Bases
 
 _FULL_URL = re.compile(r"urn:(?:uuid|oid):\S+|https?://\S+/[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
 _VERSION = re.compile(r'W/"([1-9][0-9]{0,8})"')
 _PUT_URL = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})")
 
 
-def bundle_entries(bundle: Json) -> tuple[list[Entry], list[Issue]]:
+def bundle_entries(bundle: Json, bases: Bases) -> tuple[list[Entry], list[Issue]]:
     """The entries of a Bundle, and what is wrong with the requests they make.
 
     Raises:
@@ -34,7 +36,7 @@ def bundle_entries(bundle: Json) -> tuple[list[Entry], list[Issue]]:
         entry = _entry(asked, element)
         issues += _check_request(entry, asked["request"], element)
         issues += _check_names(entry, seen, index)
-        entries.append(entry)
+        entries.append(replace(entry, full_url=entry.full_url and bases.at_ehr(entry.full_url)))
     return entries, issues
 
 

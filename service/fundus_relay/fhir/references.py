@@ -6,7 +6,6 @@ Source: FHIR R4 4.0.1, references ("Literal References"), bundle ("Resolving ref
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,11 +13,11 @@ from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Entry, Json
 
 from .intake_structure import Pointer, model_of
+from .literals import LITERAL, tail
 
-_LITERAL = re.compile(
-    r"(?:https?://\S+/)?(?P<kind>[A-Z][A-Za-z]+)(?:/(?P<id>[A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?|\?\S+)"
-)
 _ANY = "Resource"
+_REPEATED = ("subject", "patient", "encounter", "partOf", "basedOn")
+"""Elements whose references a report repeats, or that say whose something is: the EHR must know them by that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,10 @@ class Names:
 
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> Names:
-        """Every entry by its fullUrl and by `Type/id`."""
-        return cls({name: entry for entry in entries for name in _names(entry)}, tuple(entries))
+        """Every entry by its fullUrl and by `Type/id`; an exact name goes before a name without its base."""
+        short = {tail(entry.full_url): entry for entry in entries if entry.full_url}
+        ids = {f"{entry.resource['resourceType']}/{id}": entry for entry in entries if (id := entry.resource.get("id"))}
+        return cls(short | ids | {entry.full_url: entry for entry in entries if entry.full_url}, tuple(entries))
 
     def target(self, reference: Json) -> Entry | None:
         """The entry that a reference means, if it came along."""
@@ -40,7 +41,7 @@ class Names:
             return self.entries[literal]
         if literal == "" and "identifier" in reference:
             return self._identified(reference)
-        return self.entries.get(_tail(literal))
+        return None
 
     def _identified(self, reference: Json) -> Entry | None:
         wanted = _token(reference["identifier"])
@@ -55,7 +56,7 @@ class Names:
         if (entry := self.target(reference)) is not None:
             return entry.element
         literal = reference.get("reference", "")
-        return _tail(literal) if literal else "|".join(_token(reference.get("identifier", {})))
+        return str(literal) if literal else "|".join(_token(reference.get("identifier", {})))
 
 
 def check_pointers(pointers: Sequence[Pointer], resource: Json, names: Names) -> Iterator[Issue]:
@@ -71,13 +72,17 @@ def _check_pointer(pointer: Pointer, contained: Mapping[str, str], names: Names)
     if literal is not None:
         path = f"{pointer.element}.reference"
         entry = names.target(pointer.reference)
-        match = _LITERAL.fullmatch(literal)
+        match = LITERAL.fullmatch(literal)
         if literal.startswith("#"):
             kind = contained.get(literal)
         elif entry is not None:
             kind = entry.resource["resourceType"]
         elif match is not None and model_of(match["kind"]) is not None:
             kind = match["kind"]
+            if match["base"] is not None and pointer.element.rpartition(".")[2].partition("[")[0] in _REPEATED:
+                text = "this server is not the EHR that gets the reports: name what the EHR knows"
+                yield Issue(path, "not-found", text, "reference-foreign")
+                return
         elif literal.startswith("urn:"):
             kind = None
         else:
@@ -138,17 +143,6 @@ def grouping(media: Json) -> list[Json]:
     """The references of a Media that name the order, encounter or study that it belongs to."""
     encounter = [media["encounter"]] if "encounter" in media else []
     return [*media.get("partOf", []), *media.get("basedOn", []), *encounter]
-
-
-def _names(entry: Entry) -> list[str]:
-    kind, id = entry.resource["resourceType"], entry.resource.get("id")
-    return [name for name in (entry.full_url, _tail(entry.full_url or ""), id and f"{kind}/{id}") if name]
-
-
-def _tail(literal: str) -> str:
-    """`Type/id` of a literal reference; any other text as it is."""
-    match = _LITERAL.fullmatch(literal)
-    return f"{match['kind']}/{match['id']}" if match and match["id"] else literal
 
 
 def _token(identifier: Json) -> tuple[str, str]:

@@ -15,8 +15,9 @@ from fundus_relay.domain.errors import CriteriaNotSelective, InvalidResource, Is
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Accepted, Entry, Image, Json, StoredPicture, Study, Submission, Submitted
 from fundus_relay.fhir.intake import captured, laterality
+from fundus_relay.fhir.literals import tail
 
-from .identity import OURS, Known, at_ehr, id_at_ehr, points_to, study_key
+from .identity import OURS, Known, at_ehr, id_at_ehr, is_ours, points_to, study_key
 from .ports import Clock, Job, Ledger, Transaction
 from .tasks import open_task
 
@@ -50,15 +51,21 @@ class _Placed:
     reference: str
     found: Json | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What this request may call it, besides where it is stored."""
+        url = self.entry.full_url
+        return (tail(url), url) if url else ()
+
 
 async def _accept_together(entries: Sequence[Entry], ledger: Ledger, clock: Clock) -> list[Accepted]:
     async with ledger.transaction() as tx:
         await tx.hold([name for entry in entries if (name := _contended_name(entry))])
         placed = [await _place(entry, tx) for entry in entries]
-        links = {p.entry.full_url: p.reference for p in placed if p.entry.full_url}
+        links = {name: p.reference for p in placed for name in p.names}
         known = await _known_at_ehr(placed, tx)
         answers: dict[str, Accepted] = {}
-        pictured: list[tuple[str, Study, Image]] = []
+        photographs: list[_Photograph] = []
         for p in placed:
             if p.found is not None:
                 answers[p.reference] = Accepted(p.found, is_new=False)
@@ -66,10 +73,8 @@ async def _accept_together(entries: Sequence[Entry], ledger: Ledger, clock: Cloc
             stored, is_new = await tx.resources.put(_stored_form(p, links), is_fresh=p.entry.method == "POST")
             answers[p.reference] = Accepted(stored, is_new)
             if p.entry.picture is not None:
-                study, image, is_asked = await _take_picture(p.entry, stored, known, tx, clock)
-                if is_asked:
-                    pictured.append((stored["id"], study, image))
-        tasks = await _open_submissions(pictured, tx, clock)
+                photographs.append(_photograph(p.entry, p.entry.picture, stored, known))
+        tasks = await _take_photographs(photographs, known, tx, clock)
         return [replace(answers[p.reference], task_id=tasks.get(answers[p.reference].resource["id"])) for p in placed]
 
 
@@ -101,8 +106,8 @@ async def _check_version(entry: Entry, tx: Transaction) -> None:
     if entry.if_match is None:
         return
     newest = await tx.resources.read(entry.resource["resourceType"], entry.resource["id"])
-    if newest is None or int(newest["meta"]["versionId"]) != entry.if_match:
-        raise VersionConflict(f"If-Match of {entry.element} is not the newest version")
+    if (int(newest["meta"]["versionId"]) if newest else 0) != entry.if_match:
+        raise VersionConflict(f"{entry.element} is not at the version that its sender expects")
 
 
 async def _known_at_ehr(placed: Sequence[_Placed], tx: Transaction) -> dict[str, Known]:
@@ -110,25 +115,32 @@ async def _known_at_ehr(placed: Sequence[_Placed], tx: Transaction) -> dict[str,
     known: dict[str, Known] = {}
     for p in placed:
         resource = p.found or p.entry.resource
-        for name in (p.entry.full_url, p.reference):
-            if name:
-                known[name] = Known(resource, id_at_ehr(p.entry))
+        for name in (*p.names, p.reference):
+            known[name] = Known(resource, id_at_ehr(p.entry))
     for p in placed:
-        for literal in _literals(p.entry.resource):
-            kind, _, id = literal.partition("/")
-            if literal not in known and id.startswith(OURS) and (earlier := await tx.resources.read(kind, id)):
-                known[literal] = Known(earlier, None)
+        for element, literal in _literals(p.entry.resource, p.entry.element):
+            if literal not in known and is_ours(literal):
+                known[literal] = Known(await _earlier(element, literal, tx), None)
     return known
 
 
-def _literals(part: Any) -> list[str]:  # Any: any part of a FHIR resource
-    """Every literal reference in a resource."""
+async def _earlier(element: str, literal: str, tx: Transaction) -> Json:
+    kind, _, id = literal.partition("/")
+    resource = await tx.resources.read(kind, id)
+    if resource is None:
+        issue = Issue(f"{element}.reference", "not-found", "there is no such resource here", "reference-unresolved")
+        raise InvalidResource(issue)
+    return resource
+
+
+def _literals(part: Any, path: str) -> list[tuple[str, str]]:  # Any: any part of a FHIR resource
+    """Every literal reference in a resource, and where it stands."""
     if isinstance(part, list):
-        return [literal for item in part for literal in _literals(item)]
+        return [found for index, item in enumerate(part) for found in _literals(item, f"{path}[{index}]")]
     if not isinstance(part, dict):
         return []
-    own = [part["reference"]] if isinstance(part.get("reference"), str) else []
-    return own + [literal for item in part.values() for literal in _literals(item)]
+    own = [(path, part["reference"])] if isinstance(part.get("reference"), str) else []
+    return own + [found for key, value in part.items() for found in _literals(value, f"{path}.{key}")]
 
 
 def _stored_form(placed: _Placed, links: dict[str, str]) -> Json:
@@ -154,13 +166,19 @@ def _relinked(part: Any, links: dict[str, str]) -> Any:  # Any: any part of a FH
     return linked
 
 
-async def _take_picture(
-    entry: Entry, stored: Json, known: dict[str, Known], tx: Transaction, clock: Clock
-) -> tuple[Study, Image, bool]:
-    """Put a photograph into its study; False when this was a mere correction of its Media, asking for no analysis."""
-    sent, picture = entry.resource, entry.picture
-    assert picture is not None  # noqa: S101 - the caller looked
-    subject = at_ehr(sent["subject"], known)
+@dataclass(frozen=True, slots=True)
+class _Photograph:
+    """A Media with its picture, as stored, and the study that it belongs to."""
+
+    entry: Entry
+    picture: StoredPicture
+    stored: Json
+    subject: Json
+    study_key: str
+
+
+def _photograph(entry: Entry, picture: StoredPicture, stored: Json, known: dict[str, Known]) -> _Photograph:
+    subject = at_ehr(entry.resource["subject"], known)
     if subject is None:
         raise InvalidResource(
             Issue(
@@ -170,18 +188,41 @@ async def _take_picture(
                 "patient-unknown-to-ehr",
             )
         )
-    study = await tx.open_study(study_key(sent, picture, subject, known), subject, _context(sent, stored, known))
-    now = clock.now()
+    return _Photograph(entry, picture, stored, subject, study_key(entry.resource, picture, subject, known))
+
+
+async def _take_photographs(
+    photographs: Sequence[_Photograph], known: dict[str, Known], tx: Transaction, clock: Clock
+) -> dict[str, str]:
+    """Put photographs into their studies. Returns Media id → Task id of those that ask for an analysis."""
+    keys = {each.study_key for each in photographs}
+    if len(keys) > 1:  # two requests with the same studies in another order must not lock each other out
+        await tx.hold([f"study {key}" for key in keys])
+    pictured: list[tuple[str, Study, Image]] = []
+    for each in photographs:
+        study, image, is_asked = await _take(each, known, tx, clock)
+        if is_asked:
+            pictured.append((each.stored["id"], study, image))
+    return await _open_submissions(pictured, tx, clock)
+
+
+async def _take(
+    photograph: _Photograph, known: dict[str, Known], tx: Transaction, clock: Clock
+) -> tuple[Study, Image, bool]:
+    """Put one into its study; False when this was a mere correction of its Media, asking for no analysis."""
+    entry, picture, stored = photograph.entry, photograph.picture, photograph.stored
+    context = _context(entry.resource, stored, known)
+    study = await tx.open_study(photograph.study_key, photograph.subject, context)
     image, is_new = await tx.add_image(
         Image(
             id=str(uuid4()),
             study_id=study.id,
             media_id=stored["id"],
             source=picture,
-            laterality=laterality(sent),
-            captured=captured(sent),
+            laterality=laterality(entry.resource),
+            captured=captured(entry.resource),
             state=ImageState.RECEIVED,
-            since=now,
+            since=clock.now(),
         )
     )
     await _refuse_another_media(entry, picture, stored, tx)

@@ -28,14 +28,15 @@ class Known:
 
 
 def id_at_ehr(entry: Entry) -> str | None:
-    """What the EHR calls an entry: the id of a PUT, or that of a literal `fullUrl`."""
+    """What the EHR calls an entry: the id of a PUT, or that of a `fullUrl` at the EHR."""
     kind = entry.resource["resourceType"]
-    if entry.method == "PUT" and not entry.resource["id"].startswith(OURS):
-        return f"{kind}/{entry.resource['id']}"
-    segments = (entry.full_url or "").split("/")
-    if (entry.full_url or "").startswith(("http://", "https://")) and segments[-2] == kind:
-        return "/".join(segments[-2:])
-    return None
+    name = f"{kind}/{entry.resource['id']}" if entry.method == "PUT" else entry.full_url or ""
+    return name if name.startswith(f"{kind}/") and not is_ours(name) else None
+
+
+def is_ours(literal: str) -> bool:
+    """Whether a literal reference names something by an id that we gave."""
+    return literal.partition("/")[2].startswith(OURS)
 
 
 def study_key(media: Json, picture: StoredPicture, subject: Json, known: Mapping[str, Known]) -> str:

@@ -46,7 +46,11 @@ class Draft(Protocol):
     """A blob that is being written; gone without a trace unless kept."""
 
     def write(self, chunk: bytes) -> None:
-        """Append. Raises StoreUnavailable when the disk is full."""
+        """Append; never waits. Raises StoreUnavailable when the disk is full."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until more may be written without filling the memory. Raises as `write`."""
         ...
 
     @property
@@ -82,6 +86,14 @@ class Blobs(Protocol):
 
     def stream(self, sha256: str) -> AsyncIterator[bytes]:
         """The bytes in chunks. Raises as `get`."""
+        ...
+
+    async def kept_before(self, moment: datetime, shelf: str) -> Sequence[str]:
+        """Digests that begin with these two hexadecimal digits and were last kept before then."""
+        ...
+
+    async def discard(self, sha256: str, *, kept_before: datetime) -> bool:
+        """Remove bytes, unless somebody kept them again since then; True when they are gone."""
         ...
 
 
@@ -355,6 +367,10 @@ class Ledger(Protocol):
 
     async def overdue(self, now: datetime, limit: int) -> Sequence[tuple[Job, str]]:
         """Unfinished rows whose time has come and which have no live job: what reconcile enqueues again."""
+        ...
+
+    async def unknown_pictures(self, digests: Sequence[str]) -> Sequence[str]:
+        """Those that are neither the source of an image nor what was made of one."""
         ...
 
     async def census(self) -> Census: ...

@@ -18,10 +18,16 @@ from fundus_relay.domain.values import Entry, StoredPicture, Submitted
 from fundus_relay.fhir.attachment import check_picture
 from fundus_relay.fhir.intake import by_entry, position, read_submission
 from fundus_relay.fhir.intake_json import parse
+from fundus_relay.fhir.literals import Bases
 from fundus_relay.fhir.skeleton import Cutter
 from fundus_relay.imaging.format import MAX_PIXELS, PictureFacts, examine
 
 from .ports import Blobs, Draft, ImageArchive
+
+SMALL = 4096
+"""Bytes of a pixel-free body that is validated in less than a millisecond."""
+
+_NO_BASES = Bases()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +51,14 @@ async def receive(
     archive: ImageArchive,
     limits: Limits,
     expected: str | None = None,
+    bases: Bases = _NO_BASES,
 ) -> Submitted:
     """Take a request body in.
 
     Args:
         body: FHIR JSON in chunks, not compressed.
         expected: the resource type that the URL names, or None when any will do.
+        bases: under which a reference needs none.
 
     Returns:
         What the body holds, validated and pixel-free; the pictures are durable.
@@ -63,7 +71,8 @@ async def receive(
         cutter = Cutter(drafts.open)
         async for chunk in body:
             cutter.feed(chunk)
-        submitted = await asyncio.to_thread(lambda: read_submission(parse(cutter.finish()), expected))
+            await drafts.drain()
+        submitted = await _read(cutter.finish(), expected, bases)
         pictured = [entry for entry in submitted.entries if entry.resource["resourceType"] == "Media"]
         facts, issues = await _facts(pictured, drafts, archive, limits)
         if issues and submitted.bundle != "batch":
@@ -79,6 +88,13 @@ async def receive(
         ),
         refused={**submitted.refused, **refused},
     )
+
+
+async def _read(skeleton: bytes, expected: str | None, bases: Bases) -> Submitted:
+    """Parse and validate; a large Bundle in a thread, a Media here: it takes less than the way there and back."""
+    if len(skeleton) <= SMALL:
+        return read_submission(parse(skeleton), expected, bases)
+    return await asyncio.to_thread(lambda: read_submission(parse(skeleton), expected, bases))
 
 
 class _Draft:
@@ -103,6 +119,7 @@ class _Drafts:
         self._blobs = blobs
         self._limits = limits
         self.by_element: dict[str, Draft] = {}
+        self._newest: Draft | None = None
 
     async def __aenter__(self) -> _Drafts:
         return self
@@ -121,8 +138,13 @@ class _Drafts:
         if len(self.by_element) == self._limits.max_pictures:
             text = f"more than {self._limits.max_pictures} pictures in one request"
             raise InvalidResource(Issue(path, "too-costly", text, "too-many-pictures"))
-        draft = self.by_element[element] = self._blobs.draft()
+        draft = self._newest = self.by_element[element] = self._blobs.draft()
         return _Draft(draft, path, self._limits.max_picture_bytes)
+
+    async def drain(self) -> None:
+        """Wait until the picture that arrives now has room for more."""
+        if self._newest is not None:
+            await self._newest.drain()
 
     async def keep(self, facts: dict[str, PictureFacts]) -> dict[str, StoredPicture]:
         """Make the pictures durable, all at once."""
@@ -161,12 +183,17 @@ async def _look_at(entry: Entry, drafts: _Drafts, archive: ImageArchive, limits:
             draft = drafts.by_element[entry.element]
             await archive.fetch(content["url"], draft, limit=limits.max_picture_bytes)
         async with drafts.by_element[entry.element].view() as data:
-            facts = await asyncio.to_thread(examine, data, max_pixels=limits.max_pixels)
-            await asyncio.to_thread(check_picture, entry.resource, entry.element, data, facts.media_type, _sizes(facts))
+            facts = await asyncio.to_thread(_examined, entry, data, limits)
     except InvalidResource:
         raise
     except Rejected as why:
         raise InvalidResource(Issue(path, "value", str(why), why.code)) from why
+    return facts
+
+
+def _examined(entry: Entry, data: memoryview, limits: Limits) -> PictureFacts:
+    facts = examine(data, max_pixels=limits.max_pixels)
+    check_picture(entry.resource, entry.element, data, facts.media_type, _sizes(facts))
     return facts
 
 

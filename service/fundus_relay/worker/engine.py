@@ -47,27 +47,38 @@ class Engine:
     def __init__(self) -> None:
         self._app = App(connector=PsycopgConnector())
 
-    async def enqueue(self, connection: Connection, jobs: Sequence[tuple[Job, str]]) -> None:
-        """Queue jobs on our connection: they exist when, and only when, its transaction commits."""
+    async def enqueue(self, connection: Connection, jobs: Sequence[tuple[Job, str]], *, is_first: bool = False) -> None:
+        """Queue jobs on our connection: they exist when, and only when, its transaction commits.
+
+        Args:
+            is_first: nobody can have asked for any of them before.
+        """
+        if is_first:
+            await self._defer(connection, jobs)
+            return
         missing = list(jobs)
         while True:
             waiting = await _keep_waiting(connection, missing)
             missing = [job for job in missing if _key(*job) not in waiting]
-            if not missing or await self._defer(connection, missing):
+            if not missing or await self._defer_unless_waiting(connection, missing):
                 return
 
-    async def _defer(self, connection: Connection, jobs: Sequence[tuple[Job, str]]) -> bool:
+    async def _defer_unless_waiting(self, connection: Connection, jobs: Sequence[tuple[Job, str]]) -> bool:
         """Add jobs; False, and nothing is added, when somebody was faster with one of them."""
         try:
             async with connection.transaction():
-                await self._app.job_manager.batch_defer_jobs_async([self._job(*job) for job in jobs], connection)
+                await self._defer(connection, jobs)
         except AlreadyEnqueued:
             return False
+        return True
+
+    async def _defer(self, connection: Connection, jobs: Sequence[tuple[Job, str]]) -> None:
+        try:
+            await self._app.job_manager.batch_defer_jobs_async([self._job(*job) for job in jobs], connection)
         except ConnectorException as exc:
             if isinstance(exc.__cause__, psycopg.Error):
                 raise exc.__cause__ from None  # the pool turns it into our error
             raise
-        return True
 
     def _job(self, kind: Job, id: str) -> QueuedJob:
         key = _key(kind, id)

@@ -66,6 +66,17 @@ async def test_a_bomb_goes_off_in_the_first_megabytes() -> None:
     assert seen < 12_000_000
 
 
+async def test_what_arrives_compressed_counts_as_well_as_what_becomes_of_it() -> None:
+    empty = gzip.compress(b"")
+    with pytest.raises(BodyTooLarge):
+        await whole(json_body(a_request([empty] * 10, content_encoding="gzip"), 9 * len(empty)))
+
+
+async def test_a_body_of_countless_members_is_refused() -> None:
+    with pytest.raises(BodyTooLarge, match="members"):
+        await whole(json_body(a_request([gzip.compress(b"") * 10_000], content_encoding="gzip"), 1_000_000))
+
+
 @pytest.mark.parametrize("spoilt", [b"plain", gzip.compress(b"x" * 5000)[:-9], gzip.compress(b"x") + b"more"])
 async def test_spoilt_gzip_is_refused(spoilt: bytes) -> None:
     with pytest.raises(MalformedRequest):

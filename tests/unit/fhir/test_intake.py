@@ -13,6 +13,7 @@ from fundus_relay.domain.errors import InvalidResource
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.values import Submitted
 from fundus_relay.fhir.intake import captured, laterality, read_submission
+from fundus_relay.fhir.literals import Bases
 from fundus_relay.fhir.names import SNOMED
 
 Json = dict[str, Any]
@@ -57,16 +58,17 @@ def a_bundle(*entries: Any, **elements: Any) -> Json:
 
 def refusals(document: Json, expected: str | None = None) -> list[tuple[str, str]]:
     with pytest.raises(InvalidResource) as caught:
-        read_submission(document, expected)
+        read_submission(document, expected, BASES)
     return [(issue.element, issue.code) for issue in caught.value.issues]
 
 
 def taken(document: Json, expected: str | None = None) -> Submitted:
-    return read_submission(document, expected)
+    return read_submission(document, expected, BASES)
 
 
 SITE = {"coding": [{"system": SNOMED, "code": "362502000"}]}
 BOTH = {"coding": [*SITE["coding"], {"system": SNOMED, "code": "362503005"}]}
+BASES = Bases(ours=("http://relay.test/fhir",), ehr=("http://ehr.test/fhir",))
 UNKNOWN = [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}]
 TWICE = [{"system": "urn:s", "value": "1"}, {"system": "urn:s", "value": "1"}]
 
@@ -90,6 +92,16 @@ TWICE = [{"system": "urn:s", "value": "1"}, {"system": "urn:s", "value": "1"}]
         ({"subject": {"identifier": {"system": "urn:mrn"}}}, "Media.subject", "element-missing"),
         ({"subject": {"reference": "Group/g1"}}, "Media.subject", "reference-type"),
         ({"subject": {"reference": "http://ehr.test/fhir/Device/d1"}}, "Media.subject", "reference-type"),
+        (
+            {"subject": {"reference": "http://other.test/fhir/Patient/1"}},
+            "Media.subject.reference",
+            "reference-foreign",
+        ),
+        (
+            {"partOf": [{"reference": "http://other.test/fhir/ImagingStudy/1"}]},
+            "Media.partOf[0].reference",
+            "reference-foreign",
+        ),
         ({"subject": {"type": "Practitioner", "identifier": {"value": "1"}}}, "Media.subject", "reference-type"),
         ({"subject": {"reference": "Banana/1"}}, "Media.subject.reference", "value-invalid"),
         ({"subject": {"reference": "Patient"}}, "Media.subject.reference", "value-invalid"),
@@ -180,6 +192,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         {"basedOn": [{"reference": "CarePlan/1"}], "partOf": [{"reference": "ImagingStudy/1"}]},
         {"deviceName": "x", "_deviceName": {"extension": UNKNOWN}},
         {"createdDateTime": "2024-05"},
+        {"operator": {"reference": "http://other.test/fhir/Practitioner/1"}},
         {"identifier": [{"system": "urn:a", "value": "1"}, {"system": "urn:b", "value": "1"}]},
         {"contained": [{"resourceType": "Device", "id": "cam"}], "device": {"reference": "#cam"}},
     ],
@@ -423,6 +436,22 @@ def about(who: str) -> Json:
             "Bundle.entry[1].resource.subject",
             "patient-mismatch",
         ),
+        (
+            a_bundle(
+                an_entry(a_patient(), fullUrl="http://other.test/fhir/Patient/p1"),
+                an_entry(a_media(subject={"reference": "http://third.test/fhir/Patient/p1"})),
+            ),
+            "Bundle.entry[1].resource.subject.reference",
+            "reference-foreign",
+        ),
+        (
+            a_bundle(
+                an_entry({"resourceType": "Patient"}, fullUrl="http://other.test/fhir/Patient/p1"),
+                an_entry(a_media(subject={"reference": "http://other.test/fhir/Patient/p1"})),
+            ),
+            "Bundle.entry[0].resource.identifier",
+            "patient-unnamed",
+        ),
     ],
 )
 def test_a_bundle_that_breaks_a_rule_is_refused_at_its_element(bundle: Json, element: str, code: str) -> None:
@@ -453,6 +482,11 @@ def test_a_bundle_that_breaks_a_rule_is_refused_at_its_element(bundle: Json, ele
             an_entry(a_media(basedOn=[{"reference": ORDER}])),
             an_entry(a_media(basedOn=[{"reference": ORDER}])),
         ),
+        a_bundle(
+            an_entry(a_patient(), fullUrl="http://other.test/fhir/Patient/p1"),
+            an_entry(a_media(subject={"reference": "http://other.test/fhir/Patient/p1"})),
+        ),
+        a_bundle(an_entry(a_patient(), fullUrl="http://other.test/fhir/Patient/p1"), an_entry(a_media())),
         a_bundle(an_entry(a_media(), request={"method": "POST", "url": "/Media/"})),
         a_bundle(an_entry(an_order(identifier=TWICE[:1])), an_entry(a_media(identifier=TWICE[:1]))),
     ],

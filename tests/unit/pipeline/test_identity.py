@@ -78,8 +78,14 @@ def test_what_was_put_keeps_the_ehrs_id() -> None:
     assert id_at_ehr(put) == "Patient/p1"
 
 
-def test_a_literal_full_url_is_the_ehrs_id() -> None:
-    post = Entry({"resourceType": "Patient"}, full_url="https://ehr.test/fhir/Patient/p9")
+def test_a_full_url_at_some_other_server_tells_nothing_of_the_ehr() -> None:
+    post = Entry({"resourceType": "Patient"}, full_url="https://elsewhere.test/fhir/Patient/p9")
+
+    assert id_at_ehr(post) is None
+
+
+def test_a_full_url_at_the_ehr_is_its_id() -> None:
+    post = Entry({"resourceType": "Patient"}, full_url="Patient/p9")
 
     assert id_at_ehr(post) == "Patient/p9"
 

@@ -287,7 +287,7 @@ class FullDraft:
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
-        self.write, self.view, self.drop = draft.write, draft.view, draft.drop
+        self.write, self.drain, self.view, self.drop = draft.write, draft.drain, draft.view, draft.drop
 
     @property
     def byte_count(self) -> int:

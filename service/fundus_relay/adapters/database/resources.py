@@ -23,7 +23,8 @@ from psycopg.types.json import Jsonb
 
 from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.values import Json, Page
-from fundus_relay.fhir.search import index_values, parse
+from fundus_relay.fhir.search import parse
+from fundus_relay.fhir.search_index import index_values
 
 from .resource_query import page_statement
 
@@ -45,12 +46,13 @@ class StoredResources:
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:  # Any: rows are read by position, whatever their type
         self._connection = connection
+        self._is_writing = False
 
     async def put(self, resource: Json, *, is_fresh: bool = False) -> tuple[Json, bool]:
         kind, id = resource["resourceType"], resource.get("id") or str(uuid4())
         content = _without_store_meta({**resource, "id": id})
+        await self._begin_writing()
         if is_fresh:
-            await self._connection.execute("select pg_advisory_xact_lock_shared(%s, %s)", WRITING)
             with _storable(kind):
                 return _complete(content, 1, await self._insert(kind, id, 1, content)), True
         before = await self._newest_locked(kind, id, content)
@@ -111,11 +113,15 @@ class StoredResources:
         horizon: datetime = row[0]
         return horizon
 
+    async def _begin_writing(self) -> None:
+        if not self._is_writing:
+            await self._connection.execute("select pg_advisory_xact_lock_shared(%s, %s)", WRITING)
+            self._is_writing = True
+
     async def _newest_locked(self, kind: str, id: str, content: Json) -> tuple[int, datetime, bool] | None:
         """Version, time and whether the content is the same; nobody else writes this resource till the commit."""
         await self._connection.execute(
-            "select pg_advisory_xact_lock_shared(%s, %s), pg_advisory_xact_lock(hashtextextended(%s, 0))",
-            (*WRITING, f"resource {kind}/{id}"),
+            "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"resource {kind}/{id}",)
         )
         with _storable(kind):
             cursor = await self._connection.execute(

@@ -7,9 +7,10 @@ each once and in one order: transactions that want the same jobs wait for each o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from psycopg.rows import DictRow, dict_row
@@ -24,8 +25,15 @@ from .pool import Connection
 from .resources import StoredResources
 from .rows import column, delivery_of, image_of, study_of, submission_of
 
-Enqueue = Callable[[Connection, Sequence[tuple[Job, str]]], Awaitable[None]]
-"""Hands jobs to the engine on our connection: they exist when, and only when, our transaction commits."""
+
+class Enqueue(Protocol):
+    """Hands jobs to the engine on our connection: they exist when, and only when, our transaction commits."""
+
+    async def __call__(
+        self, connection: Connection, jobs: Sequence[tuple[Job, str]], *, is_first: bool = False
+    ) -> None:
+        """Queue jobs; with `is_first`, their rows are new, so nobody can have asked for them before."""
+
 
 _MARK = """
     select coalesce(shared.mark, jsonb_build_object('remaining', remaining, 'confirmed', confirmed)) as mark
@@ -47,6 +55,7 @@ class PostgresTransaction:
         self._connection = connection
         self._clock = clock
         self._jobs: set[tuple[Job, str]] = set()
+        self._added: set[str] = set()  # ids of rows that exist since this transaction
 
     async def hold(self, names: Sequence[str]) -> None:
         if not names:
@@ -76,13 +85,9 @@ class PostgresTransaction:
         )
 
     async def add_image(self, image: Image) -> tuple[Image, bool]:
-        row = {
-            **{name: column(getattr(image, name)) for name in Image.__slots__},
-            "source_sha256": image.source.sha256,
-        }
-        added = await self._insert("image", row, "on conflict (study_id, source_sha256) do nothing")
+        row = _columns(image) | {"source_sha256": image.source.sha256}
+        added = await self._add("image", row, "on conflict (study_id, source_sha256) do nothing")
         if added:
-            await self._journal("image", image.id, None, image.state, image.reason)
             return image_of(added[0]), True
         rows = await self._run(
             "select * from image where study_id = %s and source_sha256 = %s for no key update",
@@ -122,7 +127,8 @@ class PostgresTransaction:
         return [str(row["id"]) for row in rows]
 
     async def add_submission(self, submission: Submission) -> None:
-        await self._insert("submission", {name: column(getattr(submission, name)) for name in Submission.__slots__})
+        row = _columns(submission)
+        await self._run(_insertion("submission", tuple(row)), row)
 
     async def submissions(self, study_id: str) -> Sequence[Submission]:
         return [submission_of(row) for row in await self._of_study("submission", study_id, "accepted_at, id")]
@@ -135,8 +141,7 @@ class PostgresTransaction:
         )
         for row in superseded:
             await self._journal("delivery", str(row["id"]), DeliveryState.DUE, DeliveryState.SUPERSEDED, None)
-        await self._insert("delivery", {name: column(getattr(delivery, name)) for name in Delivery.__slots__})
-        await self._journal("delivery", delivery.id, None, delivery.state, delivery.reason)
+        await self._add("delivery", _columns(delivery))
 
     async def delivery(self, delivery_id: str) -> Delivery | None:
         row = await self._locked("delivery", delivery_id)
@@ -192,7 +197,10 @@ class PostgresTransaction:
         jobs = sorted(self._jobs)
         if studies := [id for job, id in jobs if job is Job.STUDY]:
             await self._run("insert into study_look (study_id) select * from unnest(%s::uuid[])", [studies])
-        await enqueue(self._connection, jobs)
+        if first := [each for each in jobs if each[1] in self._added]:
+            await enqueue(self._connection, first, is_first=True)
+        if others := [each for each in jobs if each[1] not in self._added]:
+            await enqueue(self._connection, others)
 
     async def _move(
         self, table: str, before: Image | Delivery, to: str, reason: str | None, changes: Mapping[str, Any]
@@ -202,13 +210,8 @@ class PostgresTransaction:
         values |= {"state": to, "reason": reason}
         if to != before.state:
             values["since"] = self._clock.now()
-        assignments = SQL(", ").join(
-            SQL("{} = {}").format(Identifier(name), Placeholder(f"to_{name}")) for name in values
-        )
         rows = await self._run(
-            SQL(
-                "update {} set {} where id = %(id)s and state = %(state)s and attempt = %(attempt)s returning *"
-            ).format(Identifier(table), assignments),
+            _settlement(table, tuple(values)),
             {
                 **{f"to_{name}": value for name, value in values.items()},
                 "id": before.id,
@@ -242,14 +245,13 @@ class PostgresTransaction:
         query = SQL("select * from {} where study_id = %s order by {}").format(Identifier(table), columns)
         return await self._run(query, [study_id])
 
-    async def _insert(self, table: str, row: Mapping[str, object], conflict: str = "") -> Sequence[DictRow]:
-        query = SQL("insert into {} ({}) values ({}) {} returning *").format(
-            Identifier(table),
-            SQL(", ").join(map(Identifier, row)),
-            SQL(", ").join(map(Placeholder, row)),
-            SQL(conflict),
+    async def _add(self, table: str, row: Mapping[str, object], conflict: str = "") -> Sequence[DictRow]:
+        """Insert a row that has states, and journal its first one. Returns it, or nothing upon the conflict."""
+        added = await self._run(
+            _journalled_insertion(table, tuple(row), conflict), {**row, "subject": table, "at": self._clock.now()}
         )
-        return await self._run(query, row)
+        self._added |= {str(each["id"]) for each in added}
+        return added
 
     async def _run(
         self,
@@ -259,6 +261,48 @@ class PostgresTransaction:
         async with self._connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(query, values)
             return await cursor.fetchall() if cursor.description else []
+
+
+def _columns(value: Image | Submission | Delivery) -> dict[str, object]:
+    return {name: column(getattr(value, name)) for name in value.__slots__}
+
+
+@cache  # composing a statement costs more than running it
+def _insertion(table: str, columns: tuple[str, ...], conflict: str = "") -> str:
+    return (
+        SQL("insert into {} ({}) values ({}) {} returning *")
+        .format(
+            Identifier(table),
+            SQL(", ").join(map(Identifier, columns)),
+            SQL(", ").join(map(Placeholder, columns)),
+            SQL(conflict),
+        )
+        .as_string()
+    )
+
+
+@cache
+def _journalled_insertion(table: str, columns: tuple[str, ...], conflict: str) -> str:
+    return (
+        SQL(
+            "with added as ({}), noted as ("
+            " insert into transition (at, subject, subject_id, to_state, reason)"
+            " select %(at)s, %(subject)s, id, state, reason from added"
+            ") select * from added"
+        )
+        .format(SQL(_insertion(table, columns, conflict)))
+        .as_string()
+    )
+
+
+@cache
+def _settlement(table: str, columns: tuple[str, ...]) -> str:
+    assignments = SQL(", ").join(SQL("{} = {}").format(Identifier(name), Placeholder(f"to_{name}")) for name in columns)
+    return (
+        SQL("update {} set {} where id = %(id)s and state = %(state)s and attempt = %(attempt)s returning *")
+        .format(Identifier(table), assignments)
+        .as_string()
+    )
 
 
 def _check(before: str, to: str, moves: Mapping[Any, frozenset[Any]]) -> None:  # Any: images' or deliveries' states
