@@ -14,6 +14,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 from tests.fakes.analyser import NOT_UNDERSTOOD, FakeAnalyser, Fault, TokensInMemory
+from tests.fakes.analyser import upload as hand_in
 from tests.serving import served
 
 from fundus_relay.adapters.analyser.netra import NetraAnalyser
@@ -191,7 +192,7 @@ def side(request: pytest.FixtureRequest) -> OtherSide:
 
 
 async def upload(side: OtherSide, picture: bytes = PICTURE) -> str:
-    return (await side.analyser.upload(picture, "image/jpeg", "image-1")).job_id
+    return (await hand_in(side.analyser, picture)).job_id
 
 
 async def ended(analyser: Analyser, job_id: str) -> str:
@@ -206,7 +207,7 @@ async def ended(analyser: Analyser, job_id: str) -> str:
 async def test_an_upload_costs_one_credit_and_says_how_many_remain(side: OtherSide) -> None:
     before = await side.analyser.credits()
 
-    taken = await side.analyser.upload(PICTURE, "image/jpeg", "image-1")
+    taken = await hand_in(side.analyser, PICTURE)
 
     assert before is not None
     assert taken.remaining == before - 1 == await side.analyser.credits()
@@ -365,7 +366,7 @@ async def test_every_shape_of_the_standin_is_read(
         served(standin(settings)) as url,
         NetraAnalyser(an_account(url), TokensInMemory(), SystemClock()) as analyser,
     ):
-        job_id = (await analyser.upload(PICTURE, "image/jpeg", "image-1")).job_id
+        job_id = (await hand_in(analyser, PICTURE)).job_id
         assert await ended(analyser, job_id) == "COMPLETED"
         analysis = (await analyser.result(job_id)).analysis
 
@@ -428,7 +429,7 @@ async def test_a_row_that_is_out_of_reach_keeps_the_upload_here(netra: StandinSi
 
     async with NetraAnalyser(netra.account, TokenRow(pool), SystemClock()) as analyser:
         with pytest.raises(StoreUnavailable):
-            await analyser.upload(PICTURE, "image/jpeg", "image-1")
+            await hand_in(analyser, PICTURE)
 
     assert await netra.times_paid(PICTURE) == 0
 
@@ -438,7 +439,7 @@ async def test_a_wrong_password_is_not_tried_again_and_again(netra: StandinSide)
 
     async with NetraAnalyser(wrong, TokensInMemory(), SystemClock()) as stranger:
         with pytest.raises(CredentialsRefused):
-            await stranger.upload(PICTURE, "image/jpeg", "image-1")
+            await hand_in(stranger, PICTURE)
         await netra.go_away()
         with pytest.raises(CredentialsRefused):
-            await stranger.upload(PICTURE, "image/jpeg", "image-1")
+            await hand_in(stranger, PICTURE)

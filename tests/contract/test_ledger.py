@@ -454,6 +454,22 @@ async def test_credits_never_rise_by_a_confirmed_upload(ledger: PostgresLedger) 
     assert census.credits_at is not None
 
 
+async def test_uploads_that_overlap_share_the_mark_that_was_made_when_nothing_was_under_way(
+    ledger: PostgresLedger,
+) -> None:
+    async with ledger.transaction() as tx:
+        await tx.confirm_upload(10)
+        first = await tx.mark_credits()
+    await add_image(ledger, state=ImageState.SENDING, credit_mark=first)
+    await add_image(ledger, state=ImageState.SENDING, credit_mark=CreditMark(None, 0), reason="upload-ambiguous")
+    async with ledger.transaction() as tx:
+        await tx.confirm_upload(9)
+
+        assert await tx.mark_credits() == first == CreditMark(10, 1)
+        assert await tx.uploads_confirmed() == 2
+        assert await tx.uploads_under_way() == 1
+
+
 async def test_the_census_counts_states_and_reasons(ledger: PostgresLedger) -> None:
     for _ in range(2):
         await add_image(ledger, state=ImageState.PARKED, reason="analyser-silent")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +14,7 @@ from enum import Enum, auto
 from fundus_relay.adapters.analyser.tokens import Held, Turn
 from fundus_relay.domain.analysis import Analysis, AnalysisFailed, Graded
 from fundus_relay.domain.errors import (
+    AnalyserDeclined,
     AnalyserRefused,
     AnalyserUnavailable,
     AnswerNotUnderstood,
@@ -22,6 +23,7 @@ from fundus_relay.domain.errors import (
     UploadAmbiguous,
 )
 from fundus_relay.domain.values import Answer, JobStatus, Upload
+from fundus_relay.pipeline.ports import Analyser, HandIn
 
 LARGEST = 5 * 1024 * 1024
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
@@ -34,6 +36,7 @@ NOT_UNDERSTOOD = AnswerNotUnderstood("drYes: a word that we do not know")
 class Fault(Enum):
     """What goes wrong with an upload."""
 
+    DECLINED = auto()  # nothing taken, for a reason that nobody knows
     REQUEST_LOST = auto()  # nothing taken, no answer
     ANSWER_LOST = auto()  # taken and paid, no answer
     HOLD = auto()  # taken, and waits for a person at the analyser's
@@ -54,6 +57,10 @@ class FakeAnalyser:
     Args:
         remaining: credits to begin with.
         asks_until_done: how many questions for a job are answered with QUEUED; `finish` ends the wait.
+
+    Attributes:
+        before_turn, when_asked, when_taken: what else happens before a turn to upload is given, before an upload is
+            taken, and before its answer arrives.
     """
 
     def __init__(self, *, remaining: int = 1000, asks_until_done: int = 0, is_standin: bool = True) -> None:
@@ -64,6 +71,9 @@ class FakeAnalyser:
         self.knows_us = True
         self.unavailable_for = 0
         self.labels: list[str] = []
+        self.before_turn: Callable[[], Awaitable[None]] | None = None
+        self.when_asked: Callable[[], Awaitable[None]] | None = None
+        self.when_taken: Callable[[], Awaitable[None]] | None = None
         self._faults: deque[Fault] = deque()
         self._conclusions: dict[str, Analysis | AnswerNotUnderstood] = {}
         self._jobs: dict[str, _Job] = {}
@@ -98,9 +108,20 @@ class FakeAnalyser:
         self._be_there()
         return self.remaining
 
-    async def upload(self, picture: bytes, media_type: str, label: str) -> Upload:
+    @asynccontextmanager
+    async def ready(self) -> AsyncIterator[HandIn]:
         self._be_there()
+        if self.before_turn is not None:
+            await self.before_turn()
+        yield self._hand_in
+
+    async def _hand_in(self, picture: bytes, media_type: str, label: str) -> Upload:
+        self._be_there()
+        if self.when_asked is not None:
+            await self.when_asked()
         fault = self._faults.popleft() if self._faults else None
+        if fault is Fault.DECLINED:
+            raise AnalyserDeclined(vendor_code="LC-ERR-0099")
         if fault is Fault.REQUEST_LOST:
             raise UploadAmbiguous("doAnalysis: ReadError")
         if not picture.startswith(BEGINNINGS):
@@ -114,6 +135,8 @@ class FakeAnalyser:
         job_id = f"job-{len(self._jobs) + 1}"
         self._jobs[job_id] = _Job(_sha256(picture), fault, self.asks_until_done)
         self._asked[_sha256(picture)] += 1
+        if self.when_taken is not None:
+            await self.when_taken()
         if fault is Fault.ANSWER_LOST:
             raise UploadAmbiguous("doAnalysis: ReadError")
         return Upload(job_id, self.remaining)
@@ -164,6 +187,12 @@ def _state(job: _Job, is_done: bool) -> str:
 
 def _sha256(picture: bytes | str) -> str:
     return picture if isinstance(picture, str) else hashlib.sha256(picture).hexdigest()
+
+
+async def upload(analyser: Analyser, picture: bytes) -> Upload:
+    """Hand in one picture."""
+    async with analyser.ready() as hand_in:
+        return await hand_in(picture, "image/jpeg", "image-1")
 
 
 class TokensInMemory:

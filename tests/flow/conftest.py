@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -12,16 +13,34 @@ from tests.fakes.analyser import FakeAnalyser
 from tests.flow.world import ManualClock, World
 
 from fundus_relay.adapters.blobs import DirectoryBlobs
+from fundus_relay.adapters.database.embedded import embedded_postgres
 from fundus_relay.adapters.database.ledger import PostgresLedger
-from fundus_relay.adapters.database.pool import Connection, Pool
+from fundus_relay.adapters.database.migrate import migrate
+from fundus_relay.adapters.database.pool import Connection, Pool, open_pool
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.demonstration.ehr import demonstration_ehr
 from fundus_relay.pipeline.ports import Job, Ports
 from fundus_relay.settings import Destination
+from fundus_relay.worker.schema import engine_schema
 
 
 @pytest.fixture
 async def world(pool: Pool, tmp_path: Path) -> AsyncIterator[World]:
+    async with a_world(pool, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def brittle_world(tmp_path: Path) -> AsyncIterator[World]:
+    """A world on a PostgreSQL server of its own, in the folder `database`, that the test may stop and start."""
+    with embedded_postgres(tmp_path / "database") as url:
+        await migrate(url, engine_schema())
+        async with open_pool(url) as pool, a_world(pool, tmp_path) as made:
+            yield made
+
+
+@asynccontextmanager
+async def a_world(pool: Pool, folder: Path) -> AsyncIterator[World]:
     clock, queue, analyser = ManualClock(), deque[tuple[Job, str]](), FakeAnalyser()
 
     async def enqueue(_: Connection, jobs: Sequence[tuple[Job, str]], *, is_first: bool = False) -> None:
@@ -34,7 +53,7 @@ async def world(pool: Pool, tmp_path: Path) -> AsyncIterator[World]:
     ):
         ports = Ports(
             ledger=PostgresLedger(pool, clock, enqueue),
-            blobs=DirectoryBlobs(tmp_path),
+            blobs=DirectoryBlobs(folder),
             analyser=analyser,
             records={"ehr": FhirTransactionRecord(destination, ehr)},
             clock=clock,

@@ -6,7 +6,7 @@ Jobs are run by hand, in the order in which they were enqueued, so that a test d
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,10 +31,20 @@ LEFT = {"coding": [{"system": "http://snomed.info/sct", "code": "362503005"}]}
 
 
 class ManualClock:
-    """A clock that a test moves."""
+    """A clock that a test moves, and who waits by it.
+
+    Attributes:
+        meanwhile: what happens while somebody waits.
+    """
 
     def __init__(self) -> None:
         self._now = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def wait(self, span: timedelta) -> None:
+        self.advance(span)
+        if self.meanwhile is not None:
+            await self.meanwhile()
 
     def now(self) -> datetime:
         return self._now
@@ -104,6 +114,12 @@ class World:
         async with connected(self.pool) as connection:
             rows = await (await connection.execute("select id::text from image order by arrival")).fetchall()
         return [await self.image(row[0]) for row in rows]
+
+    async def reasons(self) -> list[str]:
+        """Why anything waited, ever, in order."""
+        async with connected(self.pool) as connection:
+            found = await connection.execute("select reason from transition where reason is not null order by id")
+            return [row[0] for row in await found.fetchall()]
 
     async def at_ehr(self, kind: str, **criteria: str) -> list[dict[str, Any]]:
         """What the EHR holds."""

@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -23,6 +24,7 @@ from fundus_relay.settings import Settings
 from fundus_relay.worker.lane import Pace
 
 POINTS = ("prepare", "upload", "poll", "result", "report", "write", "publish")
+CROWD = 3
 QUICK = Pace(poll=0.2, reconcile=0.3, rescue=0.3, heartbeat=0.2, grace=0.3, dead_after=1.5)
 
 
@@ -49,6 +51,42 @@ class Deadly:
             die()
 
         return last
+
+
+class DeadlyUpload:
+    """An analyser that kills the process before or after it took a picture."""
+
+    def __init__(self, analyser: Any, when: str) -> None:  # Any: the analyser
+        self._analyser, self._when = analyser, when
+
+    def __getattr__(self, name: str) -> Any:  # Any: whichever method
+        return getattr(self._analyser, name)
+
+    @asynccontextmanager
+    async def ready(self) -> AsyncIterator[Any]:  # Any: what hands in
+        async with self._analyser.ready() as hand_in:
+            yield Deadly(SimpleNamespace(hand_in=hand_in), "hand_in", self._when).hand_in
+
+
+class DeadlyCrowd:
+    """An analyser that kills the process when several uploads are under way and none has been taken."""
+
+    def __init__(self, analyser: Any) -> None:  # Any: the analyser
+        self._analyser, self._under_way = analyser, 0
+
+    def __getattr__(self, name: str) -> Any:  # Any: whichever method
+        return getattr(self._analyser, name)
+
+    @asynccontextmanager
+    async def ready(self) -> AsyncIterator[Any]:  # Any: what hands in
+        async with self._analyser.ready():
+            yield self._hand_in
+
+    async def _hand_in(self, *_: object, **__: object) -> None:
+        self._under_way += 1
+        if self._under_way == CROWD:
+            die()
+        await asyncio.Event().wait()
 
 
 class DeadlyReport:
@@ -102,7 +140,9 @@ def doomed(service: Service, point: str, when: str) -> Service:
         case "prepare":
             ports = replace(ports, blobs=Deadly(ports.blobs, "put", when))
         case "upload":
-            ports = replace(ports, analyser=Deadly(ports.analyser, "upload", when))
+            ports = replace(ports, analyser=DeadlyUpload(ports.analyser, when))
+        case "crowd":
+            ports = replace(ports, analyser=DeadlyCrowd(ports.analyser))
         case "poll":
             ports = replace(ports, ledger=Deadly(ports.ledger, "note_ended", when))
         case "result":

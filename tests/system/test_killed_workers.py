@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.serving import served
-from tests.system.dying_worker import POINTS
+from tests.system.dying_worker import CROWD, POINTS
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.adapters.blobs import DirectoryBlobs
@@ -55,9 +55,9 @@ class Outside:
             found = (await client.get(f"{self.ehr}/fhir/{kind}", params={"_count": "100"})).json()
         return [entry["resource"] for entry in found.get("entry", [])]
 
-    async def submit(self) -> str:
+    async def submit(self, *, noise: int = 0) -> str:
         """A photograph, accepted; returns the id of its Task."""
-        picture = a_jpeg()
+        picture = a_jpeg(noise=noise)
         sha256 = await self.blobs.put(picture)
         media = {
             "resourceType": "Media",
@@ -146,3 +146,17 @@ async def test_a_kill_around_an_effect_costs_one_analysis_and_gives_one_report(
     assert len(await outside.at_ehr("Provenance")) == 1
     identifiers = [each["identifier"][0]["value"] for each in await outside.at_ehr("Observation")]
     assert identifiers and len(identifiers) == len(set(identifiers))
+
+
+async def test_a_kill_with_several_uploads_under_way_leaves_none_of_them_to_a_person(outside: Outside) -> None:
+    outside.environment = {**outside.environment, "FUNDUS_RELAY_ANALYSER__AMBIGUOUS_UPLOAD": "resend"}
+    tasks = [await outside.submit(noise=10 + number) for number in range(CROWD)]
+
+    async with a_worker(outside, "crowd", "before") as dying:
+        assert await asyncio.wait_for(dying.wait(), DONE_WITHIN_S) == -signal.SIGKILL
+    async with a_worker(outside):
+        for task in tasks:
+            await outside.until_completed(task)
+
+    assert await outside.paid() == CROWD
+    assert (await outside.ledger.census()).possibly_double_spent == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.readme_tables import README, leaves, written
 
-from fundus_relay.domain.errors import AnswerNotUnderstood, RecordRefused, UploadAmbiguous
+from fundus_relay.domain.errors import AnalyserDeclined, AnswerNotUnderstood, RecordRefused, UploadAmbiguous
 from fundus_relay.pipeline.delivery import HORIZON_PASSED
 from fundus_relay.pipeline.poll import SILENT
 
@@ -24,5 +24,6 @@ def test_every_error_has_a_code_of_its_own() -> None:
 def test_every_reason_to_be_parked_has_a_row() -> None:
     text = README.read_text()
 
-    for reason in (UploadAmbiguous.code, AnswerNotUnderstood.code, RecordRefused.code, HORIZON_PASSED, SILENT):
+    errors = (UploadAmbiguous, AnalyserDeclined, AnswerNotUnderstood, RecordRefused)
+    for reason in (*(error.code for error in errors), HORIZON_PASSED, SILENT):
         assert f"| `{reason}" in text

@@ -128,6 +128,20 @@ class AnalyserUnavailable(Unavailable):
     code = "analyser-unavailable"
 
 
+class AnalyserDeclined(Unavailable):
+    """The analyser takes nothing now for a reason that its document does not list; after some tries it is parked.
+
+    Attributes:
+        vendor_code: as the analyser or HTTP calls the reason, e.g. `LC-ERR-0099`, or empty.
+    """
+
+    code = "analyser-declined"
+
+    def __init__(self, message: str = "", *, vendor_code: str = "") -> None:
+        super().__init__(message)
+        self.vendor_code = vendor_code
+
+
 class CredentialsRefused(Unavailable):
     """The analyser refuses our account; an operator must mend it, the images wait."""
 

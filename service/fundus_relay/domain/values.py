@@ -124,7 +124,7 @@ class PreparedPicture:
 
 @dataclass(frozen=True, slots=True)
 class CreditMark:
-    """What we knew of the account when an upload left, as evidence if its answer never comes.
+    """What we knew of the account before an upload left, when none of ours was under way; evidence if it gets lost.
 
     Attributes:
         remaining: credits, or None when never told.

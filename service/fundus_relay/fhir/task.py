@@ -31,6 +31,7 @@ _REASONS = {
     "analyser-hold": "the analyser has put the analysis on hold",
     "analyser-silent": "the analyser did not end the analysis in time",
     "analyser-unavailable": "the analyser cannot be reached now",
+    "analyser-declined": "the analyser does not take the picture for a reason that is not known",
     "analyser-credits-exhausted": "the analyser's account has no credits left",
     "analyser-credentials-refused": "the analyser refuses the account",
     "analyser-refused": "the analyser does not take this picture",

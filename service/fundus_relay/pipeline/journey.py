@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from typing import assert_never
 
 from fundus_relay.domain.errors import (
+    AnalyserDeclined,
     AnalyserRefused,
     AnswerNotUnderstood,
     Rejected,
@@ -27,6 +28,7 @@ from fundus_relay.imaging.preparation import prepare
 from .ambiguity import settle_upload
 from .interpret import interpret
 from .ports import Job, Ports
+from .receipt import keep_receipt
 from .rules import Rules
 from .settle import end, postpone
 
@@ -92,42 +94,53 @@ async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
     """prepared → sending → analysing: one credit."""
     assert image.prepared is not None  # noqa: S101 - the state says so; mypy cannot know
     picture = await ports.blobs.get(image.prepared.sha256)
-    async with ports.ledger.transaction() as tx:
-        mark = await tx.mark_credits()
-    if mark.remaining is None:  # nobody asked yet; without a count there is no evidence if this upload gets lost
-        await ports.analyser.credits()
-    async with ports.ledger.transaction() as tx:
-        mark = await tx.mark_credits()
-        if await tx.uploads_under_way():  # theirs may be in the count already, or not: it proves nothing about ours
-            mark = replace(mark, remaining=None)
-        sending = await tx.move_image(image, ImageState.SENDING, credit_mark=mark, attempt=image.attempt + 1)
-    if sending is None:
-        return False
+    await _know_credits(ports)
+    sending: Image | None = None
     try:
-        upload = await ports.analyser.upload(picture, image.prepared.media_type, label=f"image-{image.id}")
-    except UploadAmbiguous:
-        return await settle_upload(sending, ports, rules)
-    except AnalyserRefused as why:
-        return await end(sending, ImageState.REJECTED, why, ports)
-    except Unavailable as why:  # for certain not taken
-        await postpone(sending, why, ports, rules, to=ImageState.PREPARED)
-        return False
-    now = ports.clock.now()
-    async with ports.ledger.transaction() as tx:
-        await tx.confirm_upload(upload.remaining)
-        settled = await tx.move_image(
-            sending,
-            ImageState.ANALYSING,
-            job_id=upload.job_id,
-            job_status=None,
-            analysing_since=now,
-            due_at=now + rules.until_next_poll(),
-            attempt=0,
-        )
-        if settled is None:  # somebody took us for dead, and may have sent it again
-            await tx.count_double_spend()
-        await tx.enqueue(Job.STUDY, image.study_id)
+        async with ports.analyser.ready() as hand_in:
+            # only now, so that nothing slow lies between `sending` and the upload
+            sending = await _commit_to_send(image, ports)
+            if sending is None:
+                return False
+            upload = await hand_in(picture, image.prepared.media_type, label=f"image-{image.id}")
+    except (UploadAmbiguous, AnalyserRefused, Unavailable) as why:
+        if sending is None:
+            raise
+        return await _not_taken_in(image, sending, why, ports, rules)
+    await keep_receipt(sending, upload, ports, rules)
     return False  # the poll goes on with it
+
+
+async def _not_taken_in(
+    before: Image, sending: Image, why: UploadAmbiguous | AnalyserRefused | Unavailable, ports: Ports, rules: Rules
+) -> bool:
+    """sending → where the analyser's no, or its silence, leads."""
+    match why:
+        case UploadAmbiguous():
+            return await settle_upload(sending, ports, rules)
+        case AnalyserRefused():
+            return await end(sending, ImageState.REJECTED, why, ports)
+        case AnalyserDeclined() if before.reason == why.code and sending.attempt >= rules.most_declines:
+            return await end(sending, ImageState.PARKED, why, ports, told=why.vendor_code)
+        case Unavailable():  # for certain not taken
+            await postpone(sending, why, ports, rules, to=ImageState.PREPARED)
+            return False
+        case _:
+            assert_never(why)
+
+
+async def _know_credits(ports: Ports) -> None:
+    """Ask for the account's count if nobody did yet: without one there is no evidence when an upload gets lost."""
+    async with ports.ledger.transaction() as tx:
+        mark = await tx.mark_credits()
+    if mark.remaining is None:
+        await ports.analyser.credits()
+
+
+async def _commit_to_send(image: Image, ports: Ports) -> Image | None:
+    async with ports.ledger.transaction() as tx:
+        mark = await tx.mark_credits()
+        return await tx.move_image(image, ImageState.SENDING, credit_mark=mark, attempt=image.attempt + 1, due_at=None)
 
 
 async def fetch_answer(image: Image, ports: Ports, rules: Rules) -> bool:

@@ -48,6 +48,8 @@ async def _release_image(image: Image, tx: Transaction, clock: Clock, *, pay_aga
             raise MayBePaidTwice(f"image {image.id} may have been paid; say --pay-again to send it anew")
         await tx.move_image(image, ImageState.PREPARED, attempt=0, due_at=None)
         await tx.count_double_spend()
+    elif image.job_id is None:  # the analyser took nothing
+        await tx.move_image(image, ImageState.PREPARED, attempt=0, due_at=None)
     elif image.reason == AnswerNotUnderstood.code:
         await tx.move_image(image, ImageState.ANALYSING, attempt=0, due_at=None)
     else:

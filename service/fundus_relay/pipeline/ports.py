@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -35,6 +35,10 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The present, in UTC, with time zone."""
+        ...
+
+    async def wait(self, span: timedelta) -> None:
+        """Return when that much time has passed."""
         ...
 
 
@@ -106,6 +110,26 @@ class ImageArchive(Protocol):
         ...
 
 
+class HandIn(Protocol):
+    """See `Analyser.ready`."""
+
+    async def __call__(self, picture: bytes, media_type: str, label: str) -> Upload:
+        """Hand in a picture for analysis; costs a credit.
+
+        Args:
+            label: neutral name, no patient data.
+
+        Raises:
+            AnalyserUnavailable: for certain not taken (no connection, 503 before the body was read).
+            AnalyserDeclined: for certain not taken; it does not say why, or says what nobody knows.
+            CredentialsRefused: for certain not taken; an operator must mend the account.
+            CreditsExhausted: for certain not taken.
+            AnalyserRefused: it does not take this picture (LC-ERR-0033, LC-ERR-0034).
+            UploadAmbiguous: the request left and no answer, or none that we understand, came.
+        """
+        ...
+
+
 class Analyser(Protocol):
     """Netra, or a stand-in of it."""
 
@@ -116,18 +140,10 @@ class Analyser(Protocol):
         """
         ...
 
-    async def upload(self, picture: bytes, media_type: str, label: str) -> Upload:
-        """Hand in a picture for analysis; costs a credit.
+    def ready(self) -> AbstractAsyncContextManager[HandIn]:
+        """Wait for a turn and a token, so that the picture leaves at once when it is handed in; for one picture.
 
-        Args:
-            label: neutral name, no patient data.
-
-        Raises:
-            AnalyserUnavailable: for certain not taken (no connection, 503 before the body was read).
-            CredentialsRefused: for certain not taken; an operator must mend the account.
-            CreditsExhausted: for certain not taken.
-            AnalyserRefused: it does not take this picture (LC-ERR-0033, LC-ERR-0034).
-            UploadAmbiguous: the request left and no answer, or none that we understand, came.
+        Raises, on entering: AnalyserUnavailable, CredentialsRefused, StoreUnavailable.
         """
         ...
 
@@ -271,15 +287,19 @@ class Transaction(Protocol):
         ...
 
     async def mark_credits(self) -> CreditMark:
-        """What is known of the account now."""
+        """The mark for an upload that is about to leave; see `CreditMark`."""
+        ...
+
+    async def uploads_confirmed(self) -> int:
+        """How many, ever."""
         ...
 
     async def confirm_upload(self, remaining: int | None) -> None:
-        """One more upload was confirmed; `remaining` never rises by this."""
+        """One more upload that was `sending` until this transaction was confirmed; `remaining` never rises by this."""
         ...
 
     async def uploads_under_way(self) -> int:
-        """How many images are `sending` now."""
+        """How many images are `sending` and not known to be lost, which a `reason` says."""
         ...
 
     async def count_double_spend(self) -> None:

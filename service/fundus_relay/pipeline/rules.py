@@ -16,6 +16,9 @@ class Rules:
 
     Attributes:
         give_up_after: of the analyser's silence; then the image is parked.
+        settle_lost_after: an upload seems lost; until then its answer may still come.
+        keep_trying_for: to commit what came once and cannot be asked for again.
+        most_declines: tries of an upload to which the analyser says no for a reason that nobody knows.
         hold_factor: how much rarer an image on HOLD is asked for: people work there.
         retry_horizon: by destination, of trying to deliver.
         public_url: base of our FHIR endpoint as others see it.
@@ -27,6 +30,9 @@ class Rules:
     retry_horizon: Mapping[str, timedelta]
     poll_interval: timedelta = timedelta(seconds=90)
     give_up_after: timedelta = timedelta(minutes=30)
+    settle_lost_after: timedelta = timedelta(seconds=15)
+    keep_trying_for: timedelta = timedelta(minutes=10)
+    most_declines: int = 12
     hold_factor: int = 10
     ambiguous_upload: AmbiguousUpload = AmbiguousUpload.RESEND
     first_wait: timedelta = timedelta(seconds=2)

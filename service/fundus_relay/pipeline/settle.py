@@ -10,14 +10,17 @@ from .ports import Job, Ports
 from .rules import Rules
 
 
-async def end(image: Image, state: ImageState, why: RelayError, ports: Ports) -> bool:
+async def end(image: Image, state: ImageState, why: RelayError, ports: Ports, *, told: str = "") -> bool:
     """Move to a state in which the image waits for nobody but perhaps a person; its study looks again.
+
+    Args:
+        told: what the other side calls the reason; stands behind our code.
 
     Returns:
         False: no step follows.
     """
     async with ports.ledger.transaction() as tx:
-        await tx.move_image(image, state, reason=why.code, due_at=None)
+        await tx.move_image(image, state, reason=f"{why.code}: {told}" if told else why.code, due_at=None)
         await tx.enqueue(Job.STUDY, image.study_id)
     return False
 

@@ -23,6 +23,9 @@ class ManualClock:
     def now(self) -> datetime:
         return self.time
 
+    async def wait(self, span: timedelta) -> None:
+        self.time += span
+
 
 class Counter:
     """getToken, counted; each answer has its own token unless it is told otherwise."""

@@ -15,10 +15,12 @@ import httpx
 import pytest
 from pydantic import SecretStr
 from tests.fakes.analyser import TokensInMemory
+from tests.fakes.analyser import upload as hand_in
 
 from fundus_relay.adapters.analyser.netra import NetraAnalyser
 from fundus_relay.adapters.clock import SystemClock
 from fundus_relay.domain.errors import (
+    AnalyserDeclined,
     AnalyserRefused,
     AnalyserUnavailable,
     AnswerNotUnderstood,
@@ -101,7 +103,7 @@ def saying(status: int = 200, **how: Any) -> Handler:  # Any: as httpx.Response 
 
 async def upload(transport: httpx.AsyncBaseTransport | Handler, **fields: Any) -> Upload:
     async with analyser(transport, **fields) as opened:
-        return await opened.upload(PICTURE, "image/jpeg", "image-1")
+        return await hand_in(opened, PICTURE)
 
 
 @pytest.mark.parametrize("error", [httpx.ConnectError(""), httpx.ConnectTimeout(""), httpx.PoolTimeout("")])
@@ -160,7 +162,7 @@ async def test_a_server_that_hangs_up_in_the_middle_of_a_form_took_nothing(answe
         account = an_account(base_url=f"http://127.0.0.1:{port}/v1")
         async with NetraAnalyser(account, TokensInMemory(), SystemClock()) as opened:
             with pytest.raises(AnalyserUnavailable):
-                await opened.upload(bytes(60_000_000), "image/jpeg", "image-1")  # more than any socket holds
+                await hand_in(opened, bytes(60_000_000))  # more than any socket holds
 
 
 LC_33, LC_34 = "LC-ERR-0033 : Max Allowed Single Image Size 5 MB.", "LC-ERR-0034 : Only jpeg and png."
@@ -177,7 +179,10 @@ LC_33, LC_34 = "LC-ERR-0033 : Max Allowed Single Image Size 5 MB.", "LC-ERR-0034
         (saying(402), CreditsExhausted),
         (saying(json={"status": 411, "message": "Token expired"}), CredentialsRefused),
         (saying(403), CredentialsRefused),
-        (saying(json={"status": 411, "message": "something new"}), AnalyserUnavailable),
+        (saying(json={"status": 411, "message": "something new"}), AnalyserDeclined),
+        (saying(json={"status": 411, "message": "LC-ERR-0099 : something new"}), AnalyserDeclined),
+        (saying(400), AnalyserDeclined),
+        (saying(422, text="<html>"), AnalyserDeclined),
         (saying(302, headers={"location": "http://elsewhere.test"}), AnalyserUnavailable),
         (saying(404), AnalyserUnavailable),
         (saying(429), AnalyserUnavailable),
@@ -237,6 +242,26 @@ async def test_what_the_gateway_says_of_when_to_come_again_is_passed_on() -> Non
     assert raised.value.retry_after == timedelta(seconds=7)
 
 
+async def test_whoever_is_ready_has_a_turn_and_a_token_and_needs_nothing_but_the_upload() -> None:
+    asked: list[str] = []
+
+    class Noting(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            asked.append(request.url.path)
+            return httpx.Response(200, json=TOKEN if len(asked) == 1 else {"status": 200, "jobId": "J"})
+
+    async with (
+        NetraAnalyser(an_account(concurrency=1), TokensInMemory(), SystemClock(), transport=Noting()) as opened,
+        opened.ready() as leave,
+    ):
+        other = asyncio.create_task(opened.status("J"))
+        await asyncio.sleep(0)
+        assert asked == ["/v1/getToken"]
+        await leave(PICTURE, "image/jpeg", "image-1")
+        assert asked == ["/v1/getToken", "/v1/doAnalysis"]
+        other.cancel()
+
+
 async def test_a_refused_token_is_replaced_once_and_the_upload_paid_once() -> None:
     seen: list[str] = []
 
@@ -293,7 +318,7 @@ async def test_an_answer_that_never_ends_is_given_up() -> None:
         with pytest.raises(AnalyserUnavailable):
             await opened.status("J")
         with pytest.raises(UploadAmbiguous):
-            await opened.upload(PICTURE, "image/jpeg", "image-1")
+            await hand_in(opened, PICTURE)
 
 
 async def test_neither_token_nor_password_nor_answer_gets_into_a_log_or_an_error(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Self, TypeVar, assert_never
@@ -11,6 +12,7 @@ from typing import Self, TypeVar, assert_never
 import httpx
 
 from fundus_relay.domain.errors import (
+    AnalyserDeclined,
     AnalyserRefused,
     AnalyserUnavailable,
     AnswerNotUnderstood,
@@ -30,7 +32,7 @@ from fundus_relay.netra.replies import (
     read_token,
     read_upload,
 )
-from fundus_relay.pipeline.ports import Clock
+from fundus_relay.pipeline.ports import Clock, HandIn
 from fundus_relay.settings import NetraAccount
 
 from .tokens import Tokens, TokenStore
@@ -73,19 +75,26 @@ class NetraAnalyser:
     async def credits(self) -> int | None:
         return (await self._tokens.ask_afresh()).remaining
 
-    async def upload(self, picture: bytes, media_type: str, label: str) -> Upload:
-        async def hand_in(token: str) -> Upload:
-            reply = await self._wire.hand_in(UploadForm(picture, media_type, label, token))
-            try:
-                taken = read_upload(reply.members)
-            except AnswerNotUnderstood as exc:
-                raise UploadAmbiguous(f"{UPLOAD}: {exc}") from exc
-            return Upload(taken.job_id, taken.remaining)
+    @asynccontextmanager
+    async def ready(self) -> AsyncIterator[HandIn]:
+        async with self._turns:
+            token = await self._tokens.current()
 
+            async def hand_in(picture: bytes, media_type: str, label: str) -> Upload:
+                try:  # a refused token took nothing: safe to send again
+                    return await self._with(token, lambda token: self._upload(picture, media_type, label, token))
+                except Refused as why:
+                    raise _meaning(why, UPLOAD) from why
+
+            yield hand_in
+
+    async def _upload(self, picture: bytes, media_type: str, label: str, token: str) -> Upload:
+        reply = await self._wire.hand_in(UploadForm(picture, media_type, label, token))
         try:
-            return await self._with_token(hand_in)  # a refused token took nothing: safe to send again
-        except Refused as why:
-            raise _meaning(why, UPLOAD) from why
+            taken = read_upload(reply.members)
+        except AnswerNotUnderstood as exc:
+            raise UploadAmbiguous(f"{UPLOAD}: {exc}") from exc
+        return Upload(taken.job_id, taken.remaining)
 
     async def status(self, job_id: str) -> JobStatus:
         return await self._question("getStatus", job_id, lambda reply: JobStatus(read_status(reply.members, job_id)))
@@ -104,22 +113,21 @@ class NetraAnalyser:
             return read(await self._wire.ask(call, job_form(token, job_id)))
 
         try:
-            return await self._with_token(ask)
+            async with self._turns:
+                return await self._with(await self._tokens.current(), ask)
         except Refused as why:
             if why.why is Refusal.OTHER:  # of this job; waiting does not change it
                 raise AnalyserRefused(f"{call}: the analyser says no {why.code}".rstrip()) from why
             raise _meaning(why, call) from why
 
-    async def _with_token(self, call: Callable[[str], Awaitable[T]]) -> T:
-        """Do it in turn, and once more with a new token if the first one is refused."""
-        async with self._turns:
-            token = await self._tokens.current()
-            try:
-                return await call(token)
-            except Refused as why:
-                if why.why is not Refusal.TOKEN:
-                    raise
-            return await call(await self._tokens.current(refused=token))
+    async def _with(self, token: str, call: Callable[[str], Awaitable[T]]) -> T:
+        """Do it, and once more with a new token if this one is refused."""
+        try:
+            return await call(token)
+        except Refused as why:
+            if why.why is not Refusal.TOKEN:
+                raise
+        return await call(await self._tokens.current(refused=token))
 
     async def _ask_token(self) -> TokenReply:
         """getToken. Raises AnalyserUnavailable, CredentialsRefused."""
@@ -137,7 +145,7 @@ class NetraAnalyser:
 
 
 def _meaning(refused: Refused, call: str) -> RelayError:
-    """The analyser's no in our words. Where it does not say what is wrong, we wait: nothing is lost by that."""
+    """The analyser's no in our words."""
     match refused.why:
         case Refusal.PICTURE:
             return AnalyserRefused(f"{call}: the analyser does not take this picture {refused.code}".rstrip())
@@ -145,7 +153,9 @@ def _meaning(refused: Refused, call: str) -> RelayError:
             return CreditsExhausted(retry_after=EXHAUSTED_WAIT)
         case Refusal.CREDENTIALS | Refusal.TOKEN:
             return CredentialsRefused(f"{call}: the analyser refuses our account")
-        case Refusal.FAULT | Refusal.OTHER:
+        case Refusal.OTHER:
+            return AnalyserDeclined(f"{call}: the analyser says no {refused.code}".rstrip(), vendor_code=refused.code)
+        case Refusal.FAULT:
             return AnalyserUnavailable(f"{call}: the analyser says no {refused.code}".rstrip())
         case _:
             assert_never(refused.why)

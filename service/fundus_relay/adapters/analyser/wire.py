@@ -29,6 +29,8 @@ IDLE_S = 3.0
 """How long an unused connection is kept: shorter than servers do."""
 
 UPLOAD = "doAnalysis"
+HTTP_DECLINES = frozenset({400, 415, 422})
+"""Of an upload: whoever answers so does not like the form, and will not like it any better later."""
 HTTP_REFUSALS = {401: Refusal.TOKEN, 402: Refusal.CREDITS, 403: Refusal.TOKEN, 413: Refusal.PICTURE}
 
 
@@ -166,6 +168,8 @@ def _plain(headers: httpx.Headers) -> httpx.Headers:
 
 def _not_taken(answer: httpx.Response, body: _Leaving) -> Exception | None:
     """The error to raise if this answer, which does not say so itself, means that nothing was taken; else None."""
+    if answer.status_code in HTTP_DECLINES:
+        return Refused(Refusal.OTHER, f"HTTP-{answer.status_code}")
     is_early = not body.has_left and not answer.is_success
     return _refused_by_http(UPLOAD, answer) if is_early or 300 <= answer.status_code < 500 else None
 

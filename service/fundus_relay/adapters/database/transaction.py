@@ -35,6 +35,18 @@ class Enqueue(Protocol):
         """Queue jobs; with `is_first`, their rows are new, so nobody can have asked for them before."""
 
 
+_MARK = """
+    select coalesce(shared.mark, jsonb_build_object('remaining', remaining, 'confirmed', confirmed)) as mark
+      from account left join
+           (select coalesce(credit_mark, '{"remaining": null, "confirmed": 0}') as mark
+              from image where state = 'sending'
+             order by credit_mark->>'remaining' is null, (credit_mark->>'confirmed')::bigint desc limit 1
+           ) as shared on true
+     where name = 'analyser'
+"""
+"""One statement, so that an upload which ends meanwhile is either under way or counted as confirmed, never neither."""
+
+
 class PostgresTransaction:
     """See `ports.Transaction`."""
 
@@ -151,8 +163,12 @@ class PostgresTransaction:
         return delivery_of(row) if row else None
 
     async def mark_credits(self) -> CreditMark:
-        rows = await self._run("select remaining, confirmed from account where name = 'analyser'")
-        return CreditMark(remaining=rows[0]["remaining"], confirmed=rows[0]["confirmed"])
+        rows = await self._run(_MARK)
+        return CreditMark(**rows[0]["mark"])
+
+    async def uploads_confirmed(self) -> int:
+        rows = await self._run("select confirmed from account where name = 'analyser'")
+        return int(rows[0]["confirmed"])
 
     async def confirm_upload(self, remaining: int | None) -> None:
         await self._run(
@@ -163,7 +179,7 @@ class PostgresTransaction:
         )
 
     async def uploads_under_way(self) -> int:
-        rows = await self._run("select count(*) as sending from image where state = 'sending'")
+        rows = await self._run("select count(*) as sending from image where state = 'sending' and reason is null")
         return int(rows[0]["sending"])
 
     async def count_double_spend(self) -> None:
