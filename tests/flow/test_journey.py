@@ -373,6 +373,24 @@ async def test_an_ehr_that_is_busy_is_tried_again_when_it_asked_for(world: World
     assert (await world.task(taken.task_id))["status"] == "completed"
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_reports_wait_while_the_ehr_refuses_the_token_and_go_on_by_themselves(world: World, status: int) -> None:
+    await world.ehr_fails(refused_status=status)
+    taken = [
+        (await world.accept(await a_photograph(world, EYE, subject={"reference": f"Patient/{patient}"})))[0]
+        for patient in ("demo-patient", "second-patient")
+    ]
+    await world.finish(rounds=3)
+    reasons = [(await world.task(each.task_id))["statusReason"]["coding"][0]["code"] for each in taken]
+    assert reasons == ["record-credentials-refused"] * 2
+    assert await world.ports.ledger.parked() == []
+
+    await world.ehr_fails()
+    await world.finish(rounds=2, step=timedelta(minutes=16))
+
+    assert [(await world.task(each.task_id))["status"] for each in taken] == ["completed"] * 2
+
+
 async def test_an_ehr_that_stays_away_parks_the_delivery_after_the_horizon(world: World) -> None:
     await world.ehr_fails(unavailable=1000)
     (taken,) = await world.accept(await a_photograph(world, EYE))

@@ -72,7 +72,7 @@ async def _postpone(delivery: Delivery, why: Unavailable, ports: Ports, rules: R
     now = ports.clock.now()
     tried_since = delivery.first_tried_at or now
     if now - tried_since > rules.retry_horizon[delivery.destination]:
-        await _settle(delivery, DeliveryState.PARKED, ports, reason=HORIZON_PASSED)
+        await _settle(delivery, DeliveryState.PARKED, ports, reason=f"{HORIZON_PASSED}: {why.code}")
         return
     due_at = now + rules.wait(delivery.attempt, at_least=why.retry_after)
     await _settle(delivery, DeliveryState.DUE, ports, reason=why.code, due_at=due_at)

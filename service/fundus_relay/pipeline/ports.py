@@ -142,6 +142,7 @@ class HealthRecord(Protocol):
 
         Raises:
             RecordUnavailable: try the same again later (`retry_after` when told).
+            RecordCredentialsRefused: the same, once an operator has mended the token or its rights.
             RecordRefused: waiting does not cure it; its message says what a person must do.
         """
         ...
