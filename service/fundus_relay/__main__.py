@@ -46,13 +46,18 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", help="bring the database's tables up to date, and end")
     migrate.set_defaults(run=lambda assembly, _: assembly.migrate_database())
 
-    parked = commands.add_parser("parked", help="what waits for a person, and why")
+    parked = commands.add_parser("parked", help="what waits for a person or by itself, and why")
     parked.set_defaults(run=lambda assembly, _: assembly.show_parked())
 
-    release = commands.add_parser("release", help="let a parked image or delivery try again")
-    release.add_argument("id", help="as `parked` shows it")
+    release = commands.add_parser("release", help="let what is parked, or waits, try again now")
+    which = release.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", nargs="?", help="as `parked` shows it")
+    which.add_argument("--reason", metavar="CODE", help="all that is parked or waits for this reason")
+    which.add_argument("--all", action="store_true", help="all that is parked")
     release.add_argument("--pay-again", action="store_true", help="send an image anew although it may have been paid")
-    release.set_defaults(run=lambda assembly, given: assembly.release(given.id, pay_again=given.pay_again))
+    release.set_defaults(
+        run=lambda assembly, given: assembly.release(given.id, reason=given.reason, pay_again=given.pay_again)
+    )
 
     standin = commands.add_parser("standin", help="a stand-in for the analyser's API; no medical device")
     standin.add_argument("--state", type=Path, help="its SQLite file")

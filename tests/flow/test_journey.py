@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from fundus_relay.domain.errors import InvalidResource
 from fundus_relay.domain.geometry import Box
 from fundus_relay.domain.policy import AmbiguousUpload
 from fundus_relay.domain.states import ImageState
-from fundus_relay.pipeline.operator import MayBePaidTwice, release
+from fundus_relay.pipeline.operator import MayBePaidTwice, Released, release, release_all
 
 ORDER = [{"reference": "ServiceRequest/77"}]
 EYE = a_jpeg(noise=11)
@@ -403,6 +404,77 @@ async def test_an_ehr_that_stays_away_parks_the_delivery_after_the_horizon(world
     await world.finish()
 
     assert (await world.task(taken.task_id))["status"] == "completed"
+
+
+async def test_everything_that_waits_for_one_reason_is_let_go_at_once(world: World) -> None:
+    world.analyser.remaining = 0
+    taken = [(await world.accept(await a_photograph(world, eye)))[0] for eye in (EYE, OTHER_EYE)]
+    await world.run_jobs()
+    world.analyser.remaining = 10
+    await world.run_jobs()  # nothing is due
+    assert [(await world.task(each.task_id))["status"] for each in taken] == ["in-progress"] * 2
+
+    released = await release_all(world.ports.ledger, world.clock, reason="analyser-credits-exhausted")
+    await world.run_jobs()
+
+    assert released == Released(count=2, left=0)
+    assert [image.state for image in await world.images()] == [ImageState.ANALYSING] * 2
+
+
+async def test_all_that_is_parked_is_let_go_but_what_may_have_been_paid(world: World) -> None:
+    world.analyser.strike(Fault.ANSWER_LOST)
+    await world.accept(await a_photograph(world, EYE))
+    await know_credits(world)
+    await world.finish(rounds=1)
+    await world.ehr_fails(refuse_labels=1)
+    await world.accept(await a_photograph(world, OTHER_EYE))
+    await world.finish(rounds=2)
+    await world.ehr_fails()
+    assert {each.subject for each in await world.ports.ledger.parked()} == {"image", "delivery"}
+
+    assert await release_all(world.ports.ledger, world.clock) == Released(count=1, left=1)
+    assert await release_all(world.ports.ledger, world.clock, pay_again=True) == Released(count=1, left=0)
+    await world.finish()
+
+    assert len(await world.at_ehr("DiagnosticReport")) == 2
+    assert await world.ports.ledger.parked() == []
+
+
+async def test_waiting_is_told_once_for_a_reason_and_parking_always(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="fundus_relay.adapters.database.moves")
+    await world.ehr_fails(unavailable=1000)
+    await world.accept(await a_photograph(world, EYE))
+    await world.finish(rounds=30, step=timedelta(hours=3))
+
+    told = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert [(each.message, vars(each)["reason"]) for each in told] == [
+        ("waits", "record-unavailable"),
+        ("parked", "delivery-horizon-passed: record-unavailable"),
+    ]
+    assert {vars(each)["subject"] for each in told} == {"delivery"}
+    assert all(vars(each)["delivery"] and vars(each)["study"] for each in told)
+
+
+async def test_an_analyser_that_answers_no_question_is_told_of(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    await world.accept(await a_photograph(world, EYE))
+    await world.run_jobs()
+    world.analyser.is_reachable = False
+
+    await world.finish(rounds=1)
+
+    (told,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert (told.message, vars(told)["count"], vars(told)["code"]) == ("poll-put-off", 1, "analyser-unavailable")
+
+
+async def test_an_image_that_waits_for_credits_is_told_of_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.analyser.remaining = 0
+    await world.accept(await a_photograph(world, EYE))
+    await world.finish(rounds=6, step=timedelta(minutes=20))
+
+    told = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert [(each.message, vars(each)["reason"]) for each in told] == [("waits", "analyser-credits-exhausted")]
 
 
 async def test_an_answer_lost_after_the_write_makes_no_second_report(world: World) -> None:

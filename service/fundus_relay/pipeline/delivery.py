@@ -49,6 +49,7 @@ async def _begin(delivery_id: str, ports: Ports) -> Delivery | None:
         return await tx.move_delivery(
             delivery,
             DeliveryState.WRITING,
+            reason=delivery.reason,  # until we know better: who waits on for the same reason is told of once
             attempt=delivery.attempt + 1,
             first_tried_at=delivery.first_tried_at or now,
             due_at=None,

@@ -100,7 +100,9 @@ async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
         mark = await tx.mark_credits()
         if await tx.uploads_under_way():  # theirs may be in the count already, or not: it proves nothing about ours
             mark = replace(mark, remaining=None)
-        sending = await tx.move_image(image, ImageState.SENDING, credit_mark=mark, attempt=image.attempt + 1)
+        sending = await tx.move_image(
+            image, ImageState.SENDING, reason=image.reason, credit_mark=mark, attempt=image.attempt + 1
+        )
     if sending is None:
         return False
     try:
