@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -36,6 +39,20 @@ async def test_the_pool_survives_a_restart_of_the_database(tmp_path: Path) -> No
             after = await _backend(pool)
 
     assert before != after
+
+
+async def test_a_server_that_is_killed_comes_back_with_its_data(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with embedded_postgres(tmp_path) as url:
+        async with open_pool(url, size=2) as pool:
+            async with connected(pool) as connection:
+                await connection.execute("create table public.kept as select 7 as it")
+            os.kill(int((tmp_path / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+
+            assert await _kept(pool) == 7
+
+    assert "embedded-database-died" in caplog.messages
 
 
 async def test_a_database_out_of_reach_is_told_within_seconds(tmp_path: Path) -> None:
@@ -103,3 +120,14 @@ async def _kill_every_connection(pool: Pool) -> None:
             "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'fundus-relay'"
             " order by pid = pg_backend_pid()"
         )
+
+
+async def _kept(pool: Pool) -> int:
+    """What the table holds, as soon as the database answers."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(StoreUnavailable):
+                async with connected(pool) as connection:
+                    row = await (await connection.execute("select it from public.kept")).fetchone()
+                assert row is not None
+                return int(row[0])
