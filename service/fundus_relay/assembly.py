@@ -346,7 +346,7 @@ def up(data_dir: Path) -> None:
     try:
         keep_up(LocalPorts(), data_dir)
     except StackFailed as why:
-        raise Failed(str(why)) from why
+        raise Failed(f"{why}; everything is stopped") from why
 
 
 def demo(image: Path | None, out: Path) -> None:
