@@ -29,6 +29,7 @@ from fundus_relay.adapters.database.pool import Pool, open_pool
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.adapters.image_archive import HttpImageArchive
 from fundus_relay.domain.errors import RelayError
+from fundus_relay.environment import read
 from fundus_relay.pipeline.delivery import deliver
 from fundus_relay.pipeline.journey import advance_image
 from fundus_relay.pipeline.operator import Released, release_all
@@ -38,11 +39,10 @@ from fundus_relay.pipeline.ports import Blobs, Census, Job, Parked, Ports, PutOf
 from fundus_relay.pipeline.receive import Limits
 from fundus_relay.pipeline.rules import Rules
 from fundus_relay.pipeline.study import report_study
-from fundus_relay.settings import Settings, UnknownSetting
+from fundus_relay.settings import Settings
 
 log = logging.getLogger(__name__)
 
-NotConfigured = UnknownSetting
 STOP_WITHIN_S = 25
 
 
@@ -123,7 +123,7 @@ def serve(only: str | None = None) -> None:
     Args:
         only: `api` or `worker`; both without it.
     """
-    settings = Settings.from_environment()
+    settings = read(Settings)
     telemetry.configure(settings.log_level)
     asyncio.run(_serve(settings, only))
 
@@ -290,7 +290,7 @@ def release(id: str | None, *, reason: str | None, pay_again: bool) -> None:
 
 def _of_operator() -> Settings:
     """Settings of a command whose answer is on standard output; the log is for what goes wrong meanwhile."""
-    settings = Settings.from_environment()
+    settings = read(Settings)
     telemetry.configure("ERROR")
     return settings
 
@@ -317,7 +317,7 @@ def serve_standin(host: str, port: int, state: Path | None) -> None:
     except ImportError as why:
         raise Failed(f"the stand-in needs the extra `standin` ({why.name} is not installed)") from why
     telemetry.configure("INFO")
-    settings = StandinSettings()
+    settings = read(StandinSettings)
     _serve_alone(standin(settings.model_copy(update={"state": state}) if state else settings), host, port)
 
 
@@ -344,7 +344,7 @@ def up(data_dir: Path) -> None:
     from fundus_relay.demonstration.stack import LocalPorts, StackFailed, keep_up
 
     try:
-        keep_up(LocalPorts(), data_dir)
+        keep_up(read(LocalPorts), data_dir)
     except StackFailed as why:
         raise Failed(f"{why}; everything is stopped") from why
 

@@ -27,11 +27,11 @@ LOOKS_EVERY_S = 0.5
 class LocalPorts(BaseSettings):
     """Where `fundus-relay up` listens."""
 
-    model_config = SettingsConfigDict(env_prefix="FUNDUS_RELAY_LOCAL__", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FUNDUS_RELAY_LOCAL__", frozen=True, hide_input_in_errors=True)
 
-    service_port: int = Field(8080, description="the service's port when `up` starts everything")
-    standin_port: int = Field(8090, description="the stand-in's port when `up` starts everything")
-    ehr_port: int = Field(8070, description="the demonstration EHR's port when `up` starts everything")
+    service_port: int = Field(8080, ge=1, le=65535, description="the service's port when `up` starts everything")
+    standin_port: int = Field(8090, ge=1, le=65535, description="the stand-in's port when `up` starts everything")
+    ehr_port: int = Field(8070, ge=1, le=65535, description="the demonstration EHR's port when `up` starts everything")
 
     @classmethod
     def free(cls) -> LocalPorts:
