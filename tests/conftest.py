@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis  # noqa: F401 - else its plugin does, at the very end, where CPython 3.11 may refuse to compile it
 import psycopg
 import pytest
 

@@ -10,12 +10,14 @@ import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import uvicorn
+import uvloop
 
 from fundus_relay import telemetry
 from fundus_relay.adapters.analyser.netra import NetraAnalyser
@@ -30,6 +32,7 @@ from fundus_relay.adapters.health_record.transaction import FhirTransactionRecor
 from fundus_relay.adapters.image_archive import HttpImageArchive
 from fundus_relay.domain.errors import RelayError
 from fundus_relay.environment import read
+from fundus_relay.pipeline.collect import collect
 from fundus_relay.pipeline.delivery import deliver
 from fundus_relay.pipeline.journey import advance_image
 from fundus_relay.pipeline.operator import Released, release_all
@@ -39,7 +42,7 @@ from fundus_relay.pipeline.ports import Blobs, Census, Job, Parked, Ports, PutOf
 from fundus_relay.pipeline.receive import Limits
 from fundus_relay.pipeline.rules import Rules
 from fundus_relay.pipeline.study import report_study
-from fundus_relay.settings import Settings
+from fundus_relay.settings import Http, Settings
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +128,7 @@ def serve(only: str | None = None) -> None:
     """
     settings = read(Settings)
     telemetry.configure(settings.log_level)
-    asyncio.run(_serve(settings, only))
+    uvloop.run(_serve(settings, only))
 
 
 async def _serve(settings: Settings, only: str | None) -> None:
@@ -169,8 +172,11 @@ async def run(service: Service, stop: asyncio.Event, **how: Any) -> None:  # Any
     async def ask() -> None:
         await poll(ports, rules)
 
+    async def discard() -> None:
+        await collect(ports)
+
     handlers = {Job.IMAGE: image, Job.STUDY: study, Job.DELIVERY: delivery}
-    await run_worker(service.pool, service.ledger, ports.clock, handlers, ask, stop, **how)
+    await run_worker(service.pool, service.ledger, ports.clock, handlers, ask, discard, stop, **how)
 
 
 async def _serve_api(service: Service, stop: asyncio.Event) -> None:
@@ -185,25 +191,31 @@ async def _serve_api(service: Service, stop: asyncio.Event) -> None:
         limits=Limits(max_picture_bytes=settings.intake.max_picture_bytes, max_pixels=settings.intake.max_pixels),
         max_body_bytes=settings.intake.max_body_bytes,
         public_url=settings.http.public_url,
+        silence=settings.http.silence,
         ehr_urls=(settings.record.base_url, *settings.record.aliases),
     )
-    await _listen(app, settings.http.host, settings.http.port, stop)
+    await listen(app, settings.http, stop)
 
 
-async def _listen(app: Any, host: str, port: int, stop: asyncio.Event) -> None:  # Any: an ASGI application
+async def listen(app: Any, http: Http, stop: asyncio.Event) -> None:  # Any: an ASGI application
     """Answer until `stop` is set, then finish what is under way. Sets `stop` when the server ends by itself."""
+    from fundus_relay.api.silence import HeadInTime
+
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=HeadInTime,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
+        limit_concurrency=http.max_connections,
+        timeout_keep_alive=ceil(http.silence.total_seconds()),
         timeout_graceful_shutdown=STOP_WITHIN_S,
     )
     server = _Server(config)
     if hasattr(app, "state"):
         app.state.connections = server.server_state.connections
-    with _bound(host, port) as listening:
+    with _bound(http.host, http.port) as listening:
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -330,13 +342,13 @@ def serve_ehr(host: str, port: int, state: Path | None) -> None:
 
 
 def _serve_alone(app: Any, host: str, port: int) -> None:  # Any: an ASGI application
-    async def listen() -> None:
+    async def until_stopped() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await _listen(app, host, port, stop)
+        await listen(app, Http(host=host, port=port), stop)
 
-    asyncio.run(listen())
+    asyncio.run(until_stopped())
 
 
 def up(data_dir: Path) -> None:

@@ -116,6 +116,14 @@ class Http(_Part):
     public_url: HttpUrl | None = Field(
         None, description="base of the FHIR endpoint as callers see it; by default from the request's Host"
     )
+    silence: Duration = Field(
+        timedelta(seconds=30),
+        ge=timedelta(seconds=1),
+        description="that a caller may rest in the middle of a request, or between two",
+    )
+    max_connections: int = Field(
+        512, ge=8, description="connections at once, those of probes among them; one more gets a 503"
+    )
 
 
 class Database(_Part):

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,26 @@ async def test_nothing_but_whole_blobs_lies_in_the_directory(tmp_path: Path) -> 
     assert files(tmp_path / digest[:2]) == [tmp_path / digest[:2] / digest]
     assert len(files(tmp_path / "drafts")) == 1
     await draft.drop()
+
+
+async def test_what_was_kept_long_ago_is_found_on_its_shelf_and_discarded(blobs: Blobs) -> None:
+    digest = await blobs.put(b"whole")
+    later = datetime.now(UTC) + timedelta(minutes=1)
+
+    assert await blobs.kept_before(later, digest[:2]) == [digest]
+    assert await blobs.kept_before(later, f"{int(digest[:2], 16) ^ 1:02x}") == []
+    assert await blobs.discard(digest, kept_before=later)
+    assert await blobs.kept_before(later, digest[:2]) == []
+    assert not await blobs.discard(digest, kept_before=later)
+
+
+async def test_what_was_kept_again_since_is_not_discarded(blobs: Blobs) -> None:
+    digest = await blobs.put(b"whole")
+    earlier = datetime.now(UTC) - timedelta(minutes=1)
+
+    assert await blobs.kept_before(earlier, digest[:2]) == []
+    assert not await blobs.discard(digest, kept_before=earlier)
+    assert await blobs.get(digest) == b"whole"
 
 
 async def test_a_draft_that_is_drained_holds_no_more_than_two_pieces_in_memory(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from fundus_relay.adapters.database.embedded import embedded_postgres
 from fundus_relay.adapters.database.migrate import migrate
-from fundus_relay.adapters.database.pool import Pool, connected, open_pool
+from fundus_relay.adapters.database.pool import Pool, StoreLimitExceeded, connected, open_pool
 from fundus_relay.domain.errors import StoreUnavailable
 from fundus_relay.worker.schema import engine_schema
 
@@ -41,18 +41,50 @@ async def test_the_pool_survives_a_restart_of_the_database(tmp_path: Path) -> No
     assert before != after
 
 
+async def test_a_server_that_died_in_the_end_needs_no_stop(tmp_path: Path) -> None:
+    with embedded_postgres(tmp_path):
+        os.kill(_server(tmp_path), signal.SIGKILL)
+
+    with embedded_postgres(tmp_path) as url:
+        psycopg.connect(url).close()
+
+
 async def test_a_server_that_is_killed_comes_back_with_its_data(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with embedded_postgres(tmp_path) as url:
         async with open_pool(url, size=2) as pool:
             async with connected(pool) as connection:
-                await connection.execute("create table public.kept as select 7 as it")
-            os.kill(int((tmp_path / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+                await connection.execute("create table public.kept as select pg_postmaster_start_time() as began")
+            os.kill(_server(tmp_path), signal.SIGKILL)
 
-            assert await _kept(pool) == 7
+            await _until_it_is_another_server(pool)
 
     assert "embedded-database-died" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("08006", StoreUnavailable),
+        ("25006", StoreUnavailable),
+        ("25P03", StoreUnavailable),
+        ("40001", StoreUnavailable),
+        ("53100", StoreUnavailable),
+        ("55P03", StoreUnavailable),
+        ("57014", StoreUnavailable),
+        ("58030", StoreUnavailable),
+        ("54000", StoreLimitExceeded),
+        ("54001", StoreLimitExceeded),
+        ("22021", psycopg.DataError),
+        ("23505", psycopg.IntegrityError),
+        ("42601", psycopg.ProgrammingError),
+    ],
+)
+async def test_only_what_may_pass_is_said_to_pass(pool: Pool, state: str, told: type[Exception]) -> None:
+    with pytest.raises(told):
+        async with connected(pool) as connection:
+            await connection.execute(f"do $$ begin raise exception 'x' using errcode = '{state}'; end $$".encode())
 
 
 async def test_a_database_out_of_reach_is_told_within_seconds(tmp_path: Path) -> None:
@@ -122,12 +154,17 @@ async def _kill_every_connection(pool: Pool) -> None:
         )
 
 
-async def _kept(pool: Pool) -> int:
-    """What the table holds, as soon as the database answers."""
+def _server(folder: Path) -> int:
+    """Id of its first process."""
+    return int((folder / "data" / "postmaster.pid").read_text().split()[0])
+
+
+async def _until_it_is_another_server(pool: Pool) -> None:
+    """Wait until a server answers that began after the table was written, and has it."""
     async with asyncio.timeout(30):
         while True:
             with suppress(StoreUnavailable):
                 async with connected(pool) as connection:
-                    row = await (await connection.execute("select it from public.kept")).fetchone()
-                assert row is not None
-                return int(row[0])
+                    query = "select began < pg_postmaster_start_time() from public.kept"
+                    if await (await connection.execute(query)).fetchone() == (True,):
+                        return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 
 import psycopg
@@ -11,6 +12,8 @@ import pytest
 from fundus_relay.adapters.database.resources import StoredResources
 from fundus_relay.domain.errors import InvalidResource
 from fundus_relay.domain.values import Json
+from fundus_relay.fhir.search_index import LONGEST_VALUE
+from fundus_relay.fhir.search_parameters import PARAMETERS
 
 SNOMED = "http://snomed.info/sct"
 
@@ -294,6 +297,21 @@ async def test_a_resource_of_the_same_name_elsewhere_is_not_brought_along(store:
 async def test_what_cannot_be_stored_is_refused_as_the_senders_to_change(store: StoredResources, text: object) -> None:
     with pytest.raises(InvalidResource):
         await store.put(a_media("m1", note=[{"text": text}]))
+
+
+@pytest.mark.parametrize("kind", ["PractitionerRole", "DiagnosticReport"])
+async def test_the_longest_value_is_stored_and_found_for_every_parameter(store: StoredResources, kind: str) -> None:
+    identifier = {"system": "urn:", "value": secrets.token_urlsafe(LONGEST_VALUE)[: LONGEST_VALUE - 4]}
+    paths = {parameter.path: parameter for parameter in PARAMETERS[kind].values() if "." not in parameter.path}
+    longest = {
+        path: {"identifier": identifier} if parameter.type == "reference" else [identifier]
+        for path, parameter in paths.items()
+        if parameter.type != "code"
+    }
+
+    await store.put({"resourceType": kind, "id": "x", **longest})
+
+    assert await ids(store, kind, f"identifier=urn:|{identifier['value']}") == {"x"}
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,17 @@ import asyncio
 import base64
 import gzip
 import json
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.adapters.blobs import DirectoryBlobs
@@ -21,6 +25,7 @@ from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.pool import open_pool
 from fundus_relay.adapters.image_archive import HttpImageArchive
 from fundus_relay.api.app import application
+from fundus_relay.fhir.search_parameters import EVERYWHERE, MANNERS, PARAMETERS
 from fundus_relay.pipeline.receive import Limits
 
 Json = dict[str, Any]
@@ -28,6 +33,7 @@ POST_MEDIA = {"method": "POST", "url": "Media"}
 BASE = "http://relay.test/fhir"
 EHR = "http://ehr.test/r4"
 FHIR = "application/fhir+json"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +247,49 @@ async def test_conditions_in_a_transaction_must_each_select_something_else(
     assert (await client.get("/Device?_summary=count")).json()["total"] == 0
 
 
+async def test_put_of_what_must_be_new_creates_once(client: httpx.AsyncClient) -> None:
+    created = await put(client, a_patient(), **{"If-None-Match": "*"})
+    again = await put(client, a_patient(gender="male"), **{"If-None-Match": "*"})
+
+    assert created.status_code == 201
+    assert_refused(again, 412, "version-conflict")
+    assert (await client.get("/Patient/p1")).headers["etag"] == 'W/"1"'
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/Patient/p1", [("If-None-Match", 'W/"1"')]),
+        ("/Patient/p1", [("If-None-Match", "*"), ("If-Match", 'W/"1"')]),
+        ("/Patient/p1", [("If-Match", 'W/"0"')]),
+        ("/Patient/p1", [("If-Match", 'W/"1"'), ("If-Match", 'W/"2"')]),
+        ("/Patient/p1", [("If-Match", "*")]),
+        ("/Patient/p1", [("If-Unmodified-Since", "Mon, 01 Jan 2024 00:00:00 GMT")]),
+        ("/Patient/p1", [("If-None-Exist", "identifier=urn:mrn|p1")]),
+        ("/Patient", [("If-Match", 'W/"1"')]),
+        ("/Patient", [("If-None-Match", "*")]),
+        ("/Patient", [("If-Modified-Since", "Mon, 01 Jan 2024 00:00:00 GMT")]),
+        ("/Patient", [("If-None-Exist", "identifier=urn:mrn|p1"), ("If-None-Exist", "identifier=urn:mrn|p2")]),
+        ("/Patient?identifier=urn:mrn|p2", [("If-None-Exist", "identifier=urn:mrn|p1")]),
+        ("/", [("If-None-Exist", "identifier=urn:mrn|p1")]),
+        ("/", [("If-Match", 'W/"1"')]),
+    ],
+)
+async def test_a_condition_that_cannot_be_honoured_is_refused(
+    client: httpx.AsyncClient, path: str, headers: list[tuple[str, str]]
+) -> None:
+    method = "PUT" if path == "/Patient/p1" else "POST"
+    body = a_patient() if path != "/" else {"resourceType": "Bundle", "type": "batch"}
+
+    refused = await client.request(
+        method, path, content=json.dumps(body), headers=[*headers, ("Content-Type", "application/json")]
+    )
+
+    assert_refused(refused, 400, "request-malformed")
+    assert refused.json()["issue"][0]["expression"][0].startswith("http.If-")
+    assert (await client.get("/Patient?_summary=count")).json()["total"] == 0
+
+
 async def test_put_creates_then_updates_and_guards_versions(client: httpx.AsyncClient) -> None:
     created = await put(client, a_patient())
     updated = await put(client, a_patient(gender="female"), **{"If-Match": 'W/"1"'})
@@ -430,6 +479,76 @@ async def test_the_capability_statement_is_fhir_and_keeps_its_promises(client: h
             assert found.status_code == 200, found.text
 
 
+@pytest.mark.parametrize("length", [4000, 50_000])
+async def test_an_identifier_beyond_all_measure_is_refused_at_its_place_and_found_nowhere(
+    client: httpx.AsyncClient, picture: bytes, length: int
+) -> None:
+    value = secrets.token_urlsafe(length)[:length]
+    identifier = [{"system": "urn:mrn", "value": value}]
+
+    media = await post(client, a_media(picture, identifier=identifier))
+    patient = await put(client, a_patient(identifier=identifier))
+    condition = await post(client, a_media(picture), if_none_exist=f"identifier={value}")
+    found = await client.post("/Patient/_search", data={"identifier": f"urn:mrn|{value}"}, headers=FORM)
+
+    assert_refused(media, 422, "value-too-long")
+    assert_refused(patient, 422, "value-too-long")
+    assert media.json()["issue"][0]["expression"] == ["Media.identifier[0]"]
+    assert condition.status_code == 201
+    assert found.json()["total"] == 0
+
+
+ODD = st.sampled_from([
+    "", "\0", "a\0b", "\\", "\\,", ",", "|", "a|", "|a", "a|b|c", "%", "'", "{}", "x" * 3000, "\ud83d", "-0", "1" * 20,
+    "Patient/p1", "Patient/\0", "http://e/Patient/p1", "urn:mrn|p1", "Media:subject", "Media:*", "*", "2024-02-30",
+])  # fmt: skip
+TIMES = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "ge", "gt", "le", "ne", "sa", "ap"]),
+    st.sampled_from(["0000", "0001", "0001-01-01", "9999", "9999-12", "9999-12-31", "2024-02-30", "1900-01-01"]),
+    st.sampled_from(["", "T00:00", "T23:59:59", "T23:59:60", "T00:00:00.000000001", "T23:59:59.999999"]),
+    st.sampled_from(["", "Z", "+14:00", "-14:00", "+99:99", " 00:01"]),
+)
+INCLUDED = st.builds("{}:subject:{}".format, st.sampled_from(["Media", "Task", "Banana", "\0"]), ODD)
+NAMES = st.builds(
+    "{}{}".format,
+    st.one_of(
+        ODD,
+        st.sampled_from([*EVERYWHERE, *MANNERS, "_revinclude", "_sort", "_has:Media:x:y"]),
+        st.sampled_from(sorted({name for parameters in PARAMETERS.values() for name in parameters})),
+    ),
+    st.sampled_from(["", "", ":not", ":identifier", ":Patient", ":Patient.identifier", ".identifier", ".x", ":\0"]),
+)
+PAIRS = st.one_of(
+    st.tuples(st.just("_lastUpdated"), TIMES),
+    st.tuples(st.sampled_from(["_include", "_include:iterate"]), INCLUDED),
+    st.tuples(NAMES, st.one_of(ODD, st.text(max_size=9), st.builds("{},{}|{}".format, ODD, ODD, ODD))),
+)
+
+
+@given(
+    kind=st.sampled_from(["Media", "Patient", "Task", "Observation", "Provenance"]),
+    query=st.lists(PAIRS, min_size=1, max_size=3),
+    lenient=st.booleans(),
+)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_no_search_is_the_servers_fault(
+    client: httpx.AsyncClient, kind: str, query: list[tuple[str, str]], lenient: bool
+) -> None:
+    form = urlencode(query, errors="surrogatepass")
+    wishes = {"Prefer": "handling=lenient"} if lenient else {}
+
+    answers = [
+        await client.get(f"/{kind}?{form}", headers=wishes),
+        await client.post(f"/{kind}/_search", content=form, headers={**FORM, **wishes}),
+        await post(client, a_patient("px"), "/Patient", if_none_exist=form),
+    ]
+
+    for answer in answers:
+        assert answer.status_code < 500, answer.text
+        assert_is_fhir(answer.json())
+
+
 async def test_next_links_lead_through_all_pages_without_loss(client: httpx.AsyncClient) -> None:
     for number in range(7):
         await put(client, a_patient(f"p{number}", gender="female"))
@@ -451,8 +570,7 @@ async def test_post_search_finds_what_get_finds_and_includes(client: httpx.Async
     await post(client, a_media(picture))
 
     form = {"patient": "p1", "_include": "Media:subject"}
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    posted = (await client.post("/Media/_search", data=form, headers=headers)).json()
+    posted = (await client.post("/Media/_search", data=form, headers=FORM)).json()
     got = (await client.get("/Media", params=form)).json()
 
     assert ids(posted) == ids(got) != []

@@ -6,7 +6,9 @@ import asyncio
 import base64
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ from fundus_relay.adapters.clock import SystemClock
 from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.image_archive import HttpImageArchive
 from fundus_relay.api.app import application
+from fundus_relay.assembly import listen
 from fundus_relay.pipeline.receive import Limits
+from fundus_relay.settings import Http
 
 Json = dict[str, Any]
 
@@ -47,6 +51,29 @@ async def base(ledger: PostgresLedger, tmp_path: Path) -> AsyncIterator[str]:
     server.should_exit = True
     await turning
     await server.shutdown()
+
+
+@pytest.fixture
+async def impatient(ledger: PostgresLedger, tmp_path: Path) -> AsyncIterator[tuple[str, int]]:
+    """Host and port of the server as the service runs it, for callers that are never silent for a second."""
+    silence, stop = timedelta(seconds=1), asyncio.Event()
+    app = application(
+        ledger=ledger,
+        blobs=DirectoryBlobs(tmp_path),
+        archive=HttpImageArchive(sources=(), private_networks=()),
+        clock=SystemClock(),
+        limits=Limits(),
+        max_body_bytes=30_000_000,
+        silence=silence,
+    )
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    listening = asyncio.create_task(listen(app, Http(port=port, silence=silence, max_connections=8), stop))
+    async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(retries=5)) as client:
+        assert (await client.get(f"http://127.0.0.1:{port}/livez")).status_code == 200
+    yield "127.0.0.1", port
+    stop.set()
+    await listening
 
 
 def a_media(**elements: Any) -> Json:
@@ -90,6 +117,96 @@ async def test_a_sender_that_leaves_in_the_middle_leaves_nothing(base: str, capl
     assert "request-failed" not in caplog.messages
 
 
+HEAD = b"POST /fhir/Media HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (b"", b""),
+        (HEAD[:20], b""),
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" + HEAD[:20], b"HTTP/1.1 200 OK"),
+        (HEAD + b"Content-Length: 900\r\n\r\n", b"HTTP/1.1 408 Request Timeout"),
+        (HEAD + b"Content-Length: 900\r\n\r\n{", b"HTTP/1.1 408 Request Timeout"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"HTTP/1.1 408 Request Timeout"),
+        (HEAD.replace(b"json", b"xml") + b"Content-Length: 900\r\n\r\n{", b"HTTP/1.1 415 Unsupported Media Type"),
+    ],
+)
+async def test_who_falls_silent_is_not_waited_for(impatient: tuple[str, int], sent: bytes, answered: bytes) -> None:
+    reader, writer = await asyncio.open_connection(*impatient)
+    writer.write(sent)
+
+    async with asyncio.timeout(10):
+        said = await reader.read()  # till the server closes
+
+    assert said.split(b"\r\n")[0] == answered
+    assert b"body-too-slow" in said or b"408" not in answered
+    writer.close()
+
+
+async def test_what_follows_a_refusal_does_not_hold_the_connection(impatient: tuple[str, int]) -> None:
+    reader, writer = await asyncio.open_connection(*impatient)
+    writer.write(HEAD.replace(b"json", b"xml") + b"Content-Length: 900\r\n\r\n{")
+    refusal = await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"{")
+
+    async with asyncio.timeout(10):
+        await reader.read()
+
+    assert refusal.startswith(b"HTTP/1.1 415")
+    writer.close()
+
+
+async def test_a_head_must_come_whole_though_it_moves(impatient: tuple[str, int]) -> None:
+    reader, writer = await asyncio.open_connection(*impatient)
+    writer.write(HEAD)
+
+    async with asyncio.timeout(10):
+        while await nothing_for(reader, seconds=0.3):
+            writer.write(b"x")
+
+    assert reader.at_eof()
+    writer.close()
+
+
+async def test_a_slow_body_that_moves_is_taken(impatient: tuple[str, int]) -> None:
+    body = json.dumps(a_media()).encode()
+    reader, writer = await asyncio.open_connection(*impatient)
+    writer.write(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body[:-5])
+
+    for piece in body[-5:]:
+        assert await nothing_for(reader, seconds=0.4)
+        writer.write(bytes([piece]))
+
+    assert (await reader.readline()).startswith(b"HTTP/1.1 201")
+    writer.close()
+
+
+async def test_one_connection_too_many_is_sent_away_till_others_leave(impatient: tuple[str, int]) -> None:
+    question = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+    *others, (reader, writer) = [await asyncio.open_connection(*impatient) for _ in range(8)]
+
+    writer.write(question)
+    crowded = await reader.readline()
+    for _, other in others:
+        other.close()
+        await other.wait_closed()
+    async with httpx.AsyncClient() as client:
+        after = await client.get("http://{}:{}/livez".format(*impatient))
+
+    assert crowded == b"HTTP/1.1 503 Service Unavailable\r\n"
+    assert after.status_code == 200
+
+
+async def nothing_for(reader: asyncio.StreamReader, *, seconds: float) -> bool:
+    """Whether the server neither says anything nor closes in that time."""
+    try:
+        await asyncio.wait_for(reader.read(1), seconds)
+    except TimeoutError:
+        return True
+    return False
+
+
 async def test_the_log_names_the_route_and_no_patient(base: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="fundus_relay"):
         async with httpx.AsyncClient() as client:
@@ -100,6 +217,83 @@ async def test_the_log_names_the_route_and_no_patient(base: str, caplog: pytest.
     assert record.status == 404
     assert record.request == answer.headers["x-request-id"]
     assert "4711" not in str(record.__dict__)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /fhir/Patient/%00 HTTP/1.1", 404),
+        (b"GET /fhir/Patient/%ff HTTP/1.1", 404),
+        (b"GET /fhir/Patient/p1%2F_history%2F1 HTTP/1.1", 404),
+        (b"GET /fhir/Patient/p1/_history/%d9%a1 HTTP/1.1", 404),
+        (b"GET /fhir/Patient/p1/_history/99999999999999999999 HTTP/1.1", 404),
+        (b"GET /fhir//Patient HTTP/1.1", 404),
+        (b"GET /fhir/Patient// HTTP/1.1", 404),
+        (b"GET //fhir/Patient HTTP/1.1", 404),
+        (b"GET /fhir/Patient?_count=99999999999999999999 HTTP/1.1", 400),
+        (b"GET /fhir/Patient?identifier=%ff HTTP/1.1", 400),
+        (b"GET /fhir/Patient?_format=%ff HTTP/1.1", 406),
+        (b"GET /fhir/Patient HTTP/1.1\r\nAccept: \xff;q=x", 406),
+        (b"TRACE /fhir/Patient HTTP/1.1", 405),
+        (b"PROPFIND /fhir/Patient/p1 HTTP/1.1", 405),
+        (b"OPTIONS /fhir HTTP/1.1", 405),
+        (b"POST /fhir/Patient HTTP/1.1\r\nContent-Type: application/json\r\nIf-None-Exist: \xff=%00", 400),
+    ],
+)
+async def test_what_nobody_should_send_is_refused_in_words(base: str, head: bytes, status: int) -> None:
+    said, body = await answer_to(base, head)
+
+    assert said.startswith(f"HTTP/1.1 {status} ".encode())
+    assert json.loads(body)["resourceType"] == "OperationOutcome"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Host: [",
+        b"Host: \xff",
+        b"Host: x:99999999",
+        b"If-None-Match: \xff",
+        b"If-Modified-Since: Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        b"If-Modified-Since: Mon, 01 Jan 0001 00:00:00 +2359",
+        b"Prefer: \xff=\xff",
+    ],
+)
+async def test_an_odd_header_keeps_nobody_from_reading(base: str, line: bytes) -> None:
+    async with httpx.AsyncClient() as client:
+        await client.put(f"{base}/Patient/p1", json={"resourceType": "Patient", "id": "p1"})
+
+    said, body = await answer_to(base, b"GET /fhir/Patient/p1 HTTP/1.1\r\n" + line)
+
+    assert said.startswith(b"HTTP/1.1 200 ")
+    assert json.loads(body)["id"] == "p1"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "allowed"),
+    [
+        (b"PROPFIND /fhir/Patient/p1 HTTP/1.1", b"GET, PUT"),
+        (b"TRACE /fhir/Patient HTTP/1.1", b"GET, POST"),
+        (b"TRACE /fhir/Task/ HTTP/1.1", b"GET"),
+        (b"DELETE /livez HTTP/1.1", b"GET"),
+    ],
+)
+async def test_a_method_that_is_refused_is_answered_with_those_that_are_not(
+    base: str, request_line: bytes, allowed: bytes
+) -> None:
+    said, _ = await answer_to(base, request_line)
+
+    assert b"allow: " + allowed in said.split(b"\r\n")
+
+
+async def answer_to(base: str, head: bytes) -> tuple[bytes, bytes]:
+    """Head and body of what is answered to a request without a body."""
+    host, port = base.removeprefix("http://").removesuffix("/fhir").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head + b"\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    said, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return said, body
 
 
 async def test_head_answers_without_a_body(base: str) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import datetime
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -165,6 +166,34 @@ class DirectoryBlobs:
             while piece := await asyncio.to_thread(file.read, PIECE):
                 yield piece
 
+    async def kept_before(self, moment: datetime, shelf: str) -> list[str]:
+        return await asyncio.to_thread(self._older, self._path / shelf, moment.timestamp())
+
+    @staticmethod
+    def _older(folder: Path, moment: float) -> list[str]:
+        with _disk(), os.scandir(folder) as found:
+            return [each.name for each in found if _DIGEST.match(each.name) and each.stat().st_mtime < moment]
+
+    async def discard(self, sha256: str, *, kept_before: datetime) -> bool:
+        """As the port says. It is taken off its shelf first: what somebody keeps from then on lies there untouched."""
+        return await asyncio.to_thread(self._discard, self._place(sha256), kept_before.timestamp())
+
+    def _discard(self, place: Path, moment: float) -> bool:
+        taken = self._drafts / f"{place.name}-discarded"
+        with _disk():
+            try:
+                if place.stat().st_mtime >= moment:
+                    return False
+                place.rename(taken)
+            except FileNotFoundError:
+                return False
+            if is_kept := taken.stat().st_mtime >= moment:  # in the moment between the look and the move
+                with suppress(FileExistsError):
+                    place.hardlink_to(taken)
+            taken.unlink()
+            _sync_directory(place.parent)
+            return not is_kept
+
     async def _take_in(self, file: int, draft: Path, digest: str) -> None:
         await asyncio.to_thread(self._make_durable, file, draft, self._place(digest))
 
@@ -208,6 +237,26 @@ class ObjectBlobs:
             answer = await obstore.get_async(self._store, _key(sha256))
             async for piece in answer.stream(min_chunk_size=PIECE):
                 yield bytes(piece)
+
+    async def kept_before(self, moment: datetime, shelf: str) -> list[str]:
+        with _bucket():
+            return [
+                each["path"].rpartition("/")[2]
+                async for page in obstore.list(self._store, prefix=shelf)
+                for each in page
+                if each["last_modified"] < moment
+            ]
+
+    async def discard(self, sha256: str, *, kept_before: datetime) -> bool:
+        """As the port says, but for the milliseconds between a look and the deletion: no store deletes on condition."""
+        try:
+            with _lookup(sha256):
+                if (await obstore.head_async(self._store, _key(sha256)))["last_modified"] >= kept_before:
+                    return False
+                await obstore.delete_async(self._store, _key(sha256))
+        except KeyError:
+            return False
+        return True
 
     async def _upload(self, _: int, draft: Path, digest: str) -> None:
         with _bucket():

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from fundus_relay.fhir.capability import INTERACTIONS
 
-from .errors import MethodNotAllowed, NotFound
+from .errors import MalformedRequest, MethodNotAllowed, NotFound
 
 _METHODS = {
     "type": (("POST", "create"), ("GET", "search-type")),
@@ -23,7 +23,8 @@ def base_url(request: Request, public_url: str | None) -> str:
     """Base of the FHIR endpoint, without a slash at its end; by default as the caller addressed us."""
     if public_url:
         return public_url.rstrip("/")
-    return f"{request.url.scheme}://{request.url.netloc}/fhir"
+    root = request.base_url  # not `url`: that fails on a query that is not UTF-8
+    return f"{root.scheme}://{root.netloc}/fhir"
 
 
 def kind_of(request: Request, level: str) -> str:
@@ -41,6 +42,15 @@ def kind_of(request: Request, level: str) -> str:
     if ("GET" if request.method == "HEAD" else request.method) not in allowed:
         raise not_allowed(allowed)
     return kind
+
+
+def query_of(request: Request) -> str:
+    """The query as sent. Raises MalformedRequest when it is not UTF-8."""
+    query: bytes = request.scope["query_string"]
+    try:
+        return query.decode()
+    except UnicodeDecodeError as exc:
+        raise MalformedRequest("the query is not UTF-8") from exc
 
 
 def not_allowed(allowed: list[str]) -> MethodNotAllowed:

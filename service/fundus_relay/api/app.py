@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from fundus_relay import __version__
 from fundus_relay.domain.errors import RelayError, StoreUnavailable
@@ -24,6 +26,7 @@ from .errors import NotAcceptable, NotFound, refusal_response
 from .guard import Guard
 from .negotiation import fhir_response, takes_json
 from .reads import Reads
+from .silence import BodyInTime
 from .writes import Writes
 
 READY_WITHIN_S = 1.0
@@ -40,12 +43,14 @@ def application(
     limits: Limits,
     max_body_bytes: int,
     public_url: str | None = None,
+    silence: timedelta = timedelta(seconds=30),
     ehr_urls: tuple[str, ...] = (),
 ) -> FastAPI:
     """The endpoint over these ports.
 
     Args:
         public_url: base of the FHIR endpoint as callers see it; by default as each request addressed it.
+        silence: in the middle of a body, after which it is refused.
         ehr_urls: bases under which senders may refer to what the EHR has.
     """
     app = FastAPI(
@@ -70,6 +75,7 @@ def application(
     app.add_exception_handler(RelayError, _refused)
     app.add_exception_handler(HTTPException, _not_routed)
     app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_middleware(BodyInTime, limit=silence)
     app.add_middleware(Guard)
     return app
 
@@ -88,7 +94,9 @@ def _route(app: FastAPI, path: str, endpoints: Mapping[str, Endpoint], *, is_jso
         return await chosen(request)
 
     for each in (path, f"{path}/"):
-        app.add_route(each, endpoint, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+        route = Route(each, endpoint)
+        route.methods = None  # whatever the method, it is the endpoint that answers
+        app.router.routes.append(route)
 
 
 def _refuse_method(request: Request, path: str, endpoints: Mapping[str, Endpoint]) -> None:
@@ -126,7 +134,7 @@ async def _not_routed(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return refusal_response(NotFound("there is nothing at this address"))
     if error.status_code == 405:
-        return refusal_response(not_allowed((error.headers or {}).get("allow", "GET").split(", ")))
+        return refusal_response(not_allowed(["GET"]))  # of a probe
     return fhir_response(None, error.status_code, error.headers)
 
 

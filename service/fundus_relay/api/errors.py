@@ -69,6 +69,12 @@ class BodyTooLarge(HttpRefusal):
     status, kind, code = 413, "too-long", "body-too-large"
 
 
+class BodyTooSlow(HttpRefusal):
+    """The sender fell silent in the middle of the body; nothing was kept."""
+
+    status, kind, code = 408, "timeout", "body-too-slow"
+
+
 class UnsupportedBody(HttpRefusal):
     """The body's media type or encoding is not one that we read."""
 

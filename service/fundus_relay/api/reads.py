@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime, parsedate_to_datetime
@@ -18,18 +18,17 @@ from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.values import Json
 from fundus_relay.fhir.capability import capability_statement
 from fundus_relay.fhir.exchange import instant, searchset, shown, version_tag
-from fundus_relay.fhir.search import decode, is_supported
+from fundus_relay.fhir.search import LONGEST_QUERY, decode, is_supported
 from fundus_relay.fhir.search_parameters import PARAMETERS
 from fundus_relay.pipeline.ports import Blobs, Ledger
 
-from .addresses import base_url, id_of, kind_of
+from .addresses import base_url, id_of, kind_of, query_of
 from .body import form_body
 from .errors import NotFound
 from .negotiation import fhir_response, prefer, takes_picture, version_named
 
 PAGE = 50
 LONGEST_PAGE = 200
-LONGEST_FORM = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +62,13 @@ class Reads:
 
     async def search(self, request: Request) -> Response:
         """GET Type?…"""
-        return await self._page(request, kind_of(request, "type"), decode(request.url.query))
+        return await self._page(request, kind_of(request, "type"), decode(query_of(request)))
 
     async def search_by_form(self, request: Request) -> Response:
         """POST Type/_search; parameters in the form and in the URL."""
         kind = kind_of(request, "search")
-        form = decode(await form_body(request, LONGEST_FORM))
-        return await self._page(request, kind, [*decode(request.url.query), *form])
+        form = decode(await form_body(request, LONGEST_QUERY))
+        return await self._page(request, kind, [*decode(query_of(request)), *form])
 
     async def binary(self, request: Request) -> Response:
         """GET Binary/{id of a Media}: its photograph, as bytes or, for who accepts FHIR JSON, as a Binary."""
@@ -119,12 +118,6 @@ class Reads:
         )
 
 
-async def _from(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for chunk in chunks:
-        yield chunk
-
-
 def _version_headers(resource: Json) -> dict[str, str]:
     return {"ETag": version_tag(resource), "Last-Modified": format_datetime(instant(resource), usegmt=True)}
 
@@ -136,7 +129,7 @@ def _is_known(request: Request, resource: Json) -> bool:
     try:
         since = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
         return instant(resource).replace(microsecond=0) <= since
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

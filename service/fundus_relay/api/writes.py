@@ -22,15 +22,15 @@ from fundus_relay.fhir.exchange import (
 )
 from fundus_relay.fhir.literals import Bases
 from fundus_relay.fhir.outcome import all_well
-from fundus_relay.fhir.search import canonical_criteria
 from fundus_relay.pipeline.accept import accept
 from fundus_relay.pipeline.ports import Blobs, Clock, ImageArchive, Ledger
 from fundus_relay.pipeline.receive import Limits, receive
 
 from .addresses import base_url, id_of, kind_of
 from .body import json_body
-from .errors import MalformedRequest, refusal
-from .negotiation import Prefer, fhir_response, prefer, version_named
+from .conditions import criteria, expected_version, no_condition, with_criteria
+from .errors import refusal
+from .negotiation import Prefer, fhir_response, prefer
 from .own_pictures import OwnPictures
 
 
@@ -50,7 +50,7 @@ class Writes:
     async def create(self, request: Request) -> Response:
         """POST Type; conditional with If-None-Exist or with criteria in the query, as fhirpy has it."""
         kind = kind_of(request, "type")
-        condition = _condition_of(kind, request)
+        condition = criteria(request, kind)
         entry = await self._one(request, kind)
         taken = await self._accept_one(replace(entry, method="POST", if_none_exist=condition))
         return self._answer(request, taken, 201 if taken.is_new else 200)
@@ -58,7 +58,7 @@ class Writes:
     async def update(self, request: Request) -> Response:
         """PUT Type/id; also creates."""
         kind, id = kind_of(request, "instance"), id_of(request)
-        expected = _expected_version(request)
+        expected = expected_version(request)
         entry = await self._one(request, kind)
         if entry.resource.get("id") != id:
             issue = Issue(f"{kind}.id", "value", "the resource's id must be that of the URL", "id-mismatch")
@@ -68,7 +68,8 @@ class Writes:
 
     async def exchange(self, request: Request) -> Response:
         """POST of a transaction or batch Bundle to the base."""
-        submitted = _with_conditions(await self._received(request, "Bundle"))
+        no_condition(request)
+        submitted = with_criteria(await self._received(request, "Bundle"))
         taken = _in_order(submitted, await accept(submitted, self.ledger, self.clock))
         wishes, base = prefer(request), base_url(request, self.public_url)
         if wishes.is_async and (where := _tasks_url(taken, base)):
@@ -103,50 +104,6 @@ class Writes:
                 "Last-Modified": format_datetime(instant(taken.resource), usegmt=True),
             },
         )
-
-
-def _condition_of(kind: str, request: Request) -> str | None:
-    """Criteria of a conditional create. A header that selects nothing is refused: its sender does not want a second."""
-    header = request.headers.get("if-none-exist")
-    if header is None:
-        return canonical_criteria(kind, request.url.query)
-    return _selective(kind, header, "http.If-None-Exist")
-
-
-def _with_conditions(submitted: Submitted) -> Submitted:
-    """The same with every `ifNoneExist` in its one spelling, so that equal conditions exclude each other."""
-    entries: list[Entry] = []
-    seen: set[tuple[str, str]] = set()
-    for entry in submitted.entries:
-        if entry.if_none_exist is None:
-            entries.append(entry)
-            continue
-        kind, element = entry.resource["resourceType"], f"{entry.element.removesuffix('.resource')}.request.ifNoneExist"
-        condition = _selective(kind, entry.if_none_exist, element)
-        if submitted.bundle == "transaction" and (kind, condition) in seen:
-            raise InvalidResource(Issue(element, "duplicate", "another entry has this condition", "entry-twice"))
-        seen.add((kind, condition))
-        entries.append(replace(entry, if_none_exist=condition))
-    return replace(submitted, entries=tuple(entries))
-
-
-def _selective(kind: str, criteria: str, element: str) -> str:
-    """Criteria in their one spelling. Raises InvalidResource at `element`."""
-    try:
-        if condition := canonical_criteria(kind, criteria):
-            return condition
-    except InvalidResource as why:
-        raise InvalidResource(*(replace(issue, element=element) for issue in why.issues)) from why
-    text = "the condition does not say which resource is meant"
-    raise InvalidResource(Issue(element, "value", text, "search-parameter"))
-
-
-def _expected_version(request: Request) -> int | None:
-    stated = request.headers.get("if-match")
-    version = version_named(stated)
-    if stated is not None and version is None:
-        raise MalformedRequest('write a version, as in If-Match: W/"3"', element="http.If-Match")
-    return version
 
 
 def _is_first(resource: Json) -> bool:

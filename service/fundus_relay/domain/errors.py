@@ -75,7 +75,7 @@ class CriteriaNotSelective(Rejected):
 
 
 class VersionConflict(Rejected):
-    """If-Match names a version that is not the newest."""
+    """If-Match names a version that is not the newest, or If-None-Match asks for a new resource and there is one."""
 
     code = "version-conflict"
 

@@ -41,7 +41,7 @@ class Entry:
         resource: FHIR JSON; `content.data` is cut out, references are `Type/id` where that is enough.
         method: `POST` or `PUT`.
         if_none_exist: search criteria of a conditional create without the type, e.g. `identifier=sys|val`.
-        if_match: version that a PUT expects to be the newest, or None.
+        if_match: version that a PUT expects to be the newest; 0 when there must be none yet, None when any will do.
         full_url: `Bundle.entry.fullUrl`, `Type/id` if it lies at the EHR, or None.
         picture: of a Media; None for every other type.
         element: FHIRPath of the resource in what was sent: `Media` or `Bundle.entry[2].resource`.

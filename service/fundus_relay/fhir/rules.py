@@ -14,6 +14,7 @@ from fundus_relay.domain.values import Entry, Json
 from .attachment import stated_media_type
 from .names import SNOMED
 from .references import Names
+from .search_index import check_lengths
 
 TYPES = frozenset({
     "Media", "Patient", "Device", "ServiceRequest", "ImagingStudy",
@@ -51,6 +52,7 @@ def check_rules(entry: Entry) -> Iterator[Issue]:
     if len(resource.get("id", "")) > 64:
         yield Issue(f"{element}.id", "value", "an id has 64 characters at most", "value-invalid")
     yield from _check_identifiers(resource, element)
+    yield from check_lengths(resource, element)
     if resource["resourceType"] == "Media":
         yield from _check_media(resource, element)
 

@@ -1,4 +1,4 @@
-"""FHIR search without a database: which parameters there are, what a query asks, what a resource is found by.
+"""FHIR search without a database: what a query asks.
 
 How this works: `index_values` lists everything that a resource may be found by; `parse` turns the parameters of a query
 into criteria over the same lists. Both read one table, `PARAMETERS`, and so does the CapabilityStatement: what is not
@@ -13,28 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from fundus_relay.domain.errors import InvalidResource, Issue
-from fundus_relay.domain.values import Json
 
 from .search_dates import Interval, intervals
+from .search_index import LITERAL
 from .search_parameters import EVERYWHERE, MANNERS, META, PARAMETERS, Parameter
-
-
-@dataclass(frozen=True, slots=True)
-class IndexValue:
-    """One value that a resource is found by.
-
-    Attributes:
-        system: of a token, or the foreign base of an absolute reference; None without.
-        value: code, identifier value, or `Type/id`.
-    """
-
-    parameter: str
-    system: str | None
-    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,50 +90,11 @@ class Query:
         return self.is_oldest_first or any(isinstance(criterion, UpdatedWithin) for criterion in self.criteria)
 
 
-_LITERAL = re.compile(r"(?:(?P<base>https?://.+)/)?(?P<local>[A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/[^/]+)?")
+LONGEST_QUERY = 100_000
+MOST_PARAMETERS = 100
+
 _UNESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _SAYABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_:.-]{0,63}")
-
-
-def index_values(resource: Json) -> list[IndexValue]:
-    """Everything that this resource may be found by, each once."""
-    table = {**PARAMETERS.get(resource["resourceType"], {}), **META}
-    found = {
-        value: None
-        for name, parameter in table.items()
-        for element in _elements(resource, parameter.path.split("."))
-        for value in _values(name, parameter, element)
-    }
-    return list(found)
-
-
-def _elements(part: Any, path: Sequence[str]) -> Iterator[Any]:  # Any: any part of a FHIR resource
-    if isinstance(part, list):
-        for item in part:
-            yield from _elements(item, path)
-    elif not path:
-        yield part
-    elif isinstance(part, dict) and path[0] in part:
-        yield from _elements(part[path[0]], path[1:])
-
-
-def _values(name: str, parameter: Parameter, element: Any) -> Iterator[IndexValue]:  # Any: an element of any type
-    if parameter.type == "reference" and isinstance(element, dict):
-        yield from _reference_values(name, element)
-    elif isinstance(element, str):
-        yield IndexValue(name, None, element)
-    elif isinstance(element, dict):
-        for coding in element.get("coding", [element]):
-            if value := coding.get("code") or coding.get("value"):
-                yield IndexValue(name, coding.get("system"), str(value))
-
-
-def _reference_values(name: str, reference: Json) -> Iterator[IndexValue]:
-    literal = _LITERAL.fullmatch(reference.get("reference", ""))
-    if literal and (name != "patient" or literal["local"].startswith("Patient/")):
-        yield IndexValue(name, literal["base"], literal["local"])
-    if value := reference.get("identifier", {}).get("value"):
-        yield IndexValue(f"{name}:identifier", reference["identifier"].get("system"), value)
 
 
 def parse(kind: str, parameters: Sequence[tuple[str, str]]) -> Query:
@@ -190,9 +136,12 @@ def canonical_criteria(kind: str, text: str) -> str | None:
 
 
 def decode(query: str) -> list[tuple[str, str]]:
-    """Names and values of a query string. Raises InvalidResource when it is none."""
+    """Names and values of a query string. Raises InvalidResource when it is none, or one that would take seconds."""
+    if len(query) > LONGEST_QUERY or query.count("&") >= MOST_PARAMETERS:
+        text = f"a query may have {LONGEST_QUERY} characters and {MOST_PARAMETERS} parameters"
+        raise InvalidResource(Issue("http.parameter", "too-costly", text, "search-parameter"))
     try:
-        return parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=200)
+        return parse_qsl(query, keep_blank_values=True, errors="strict")
     except ValueError as exc:
         raise _refused("parameter", "value", "is not url-encoded UTF-8") from exc
 
@@ -245,7 +194,7 @@ def _reference_criterion(
 
 def _reference_patterns(part: str, name: str, targets: Sequence[str]) -> Iterator[Pattern]:
     plain = _plain(part)
-    if literal := _LITERAL.fullmatch(plain):
+    if literal := LITERAL.fullmatch(plain):
         yield Pattern(literal["local"], literal["base"])
     elif re.fullmatch(r"[A-Za-z0-9.-]{1,64}", plain):
         yield from (Pattern(f"{target}/{plain}") for target in targets)
@@ -272,6 +221,8 @@ def _include(name: str, value: str) -> Include:
     known = PARAMETERS.get(kind, {}).get(parameter)
     if known is None or known.type != "reference":
         raise _refused("_include", "not-supported", "names no reference parameter that we support")
+    if target and not re.fullmatch("[A-Z][A-Za-z]+", target):
+        raise _refused("_include", "value", "names no resource type after the parameter")
     return Include(kind, parameter, target or None, is_iterated=name != "_include")
 
 

@@ -22,8 +22,10 @@ _DATE = re.compile(
     r"(?P<prefix>eq|ne|gt|lt|ge|le|sa|eb)?"
     r"(?P<year>\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)"
     r"(?:T(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,9}))?)?"
-    r"(?P<zone>Z|[+ -]\d\d:\d\d)?)?)?)?"
+    r"(?P<zone>Z|[+ -]\d\d:\d\d)?)?)?)?",
+    re.ASCII,
 )
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 def intervals(text: str) -> tuple[Interval, ...]:
@@ -60,17 +62,26 @@ def _span(found: re.Match[str]) -> tuple[datetime, datetime]:
         try:
             return begin, _after(found, begin)
         except (ValueError, OverflowError):
-            return begin, datetime.max.replace(tzinfo=UTC)
+            return begin, _LAST
     zone = (found["zone"] or "Z").replace(" ", "+")
     whole = f"{found['year']}-{found['month']}-{found['day']}T{found['hour']}:{found['minute']}"
-    begin = datetime.fromisoformat(f"{whole}:{found['second'] or '00'}{zone.replace('Z', '+00:00')}").astimezone(UTC)
+    local = datetime.fromisoformat(f"{whole}:{found['second'] or '00'}{zone.replace('Z', '+00:00')}")
+    begin = _shifted(local.replace(tzinfo=UTC), -(local.utcoffset() or timedelta()))
     if found["second"] is None:
-        return begin, begin + timedelta(minutes=1)
+        return begin, _shifted(begin, timedelta(minutes=1))
     if found["fraction"] is None:
-        return begin, begin + timedelta(seconds=1)
+        return begin, _shifted(begin, timedelta(seconds=1))
     digits = found["fraction"][:6]
-    begin += timedelta(microseconds=int(digits.ljust(6, "0")))
-    return begin, begin + timedelta(microseconds=10 ** (6 - len(digits)))
+    begin = _shifted(begin, timedelta(microseconds=int(digits.ljust(6, "0"))))
+    return begin, _shifted(begin, timedelta(microseconds=10 ** (6 - len(digits))))
+
+
+def _shifted(moment: datetime, by: timedelta) -> datetime:
+    """The first or last moment that there is, when it lies beyond: `9999-12-31T23:59:59Z` often means for ever."""
+    try:
+        return moment + by
+    except OverflowError:
+        return _LAST if by > timedelta() else _FIRST
 
 
 def _after(found: re.Match[str], begin: datetime) -> datetime:

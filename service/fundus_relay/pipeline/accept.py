@@ -106,8 +106,8 @@ async def _check_version(entry: Entry, tx: Transaction) -> None:
     if entry.if_match is None:
         return
     newest = await tx.resources.read(entry.resource["resourceType"], entry.resource["id"])
-    if newest is None or int(newest["meta"]["versionId"]) != entry.if_match:
-        raise VersionConflict(f"If-Match of {entry.element} is not the newest version")
+    if (int(newest["meta"]["versionId"]) if newest else 0) != entry.if_match:
+        raise VersionConflict(f"{entry.element} is not at the version that its sender expects")
 
 
 async def _known_at_ehr(placed: Sequence[_Placed], tx: Transaction) -> dict[str, Known]:

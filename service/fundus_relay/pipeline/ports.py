@@ -84,6 +84,14 @@ class Blobs(Protocol):
         """The bytes in chunks. Raises as `get`."""
         ...
 
+    async def kept_before(self, moment: datetime, shelf: str) -> Sequence[str]:
+        """Digests that begin with these two hexadecimal digits and were last kept before then."""
+        ...
+
+    async def discard(self, sha256: str, *, kept_before: datetime) -> bool:
+        """Remove bytes, unless somebody kept them again since then; True when they are gone."""
+        ...
+
 
 class ImageArchive(Protocol):
     """Where a picture lies that a resource only points to."""
@@ -360,6 +368,10 @@ class Ledger(Protocol):
 
     async def overdue(self, now: datetime, limit: int) -> Sequence[tuple[Job, str]]:
         """Unfinished rows whose time has come and which have no live job: what reconcile enqueues again."""
+        ...
+
+    async def unknown_pictures(self, digests: Sequence[str]) -> Sequence[str]:
+        """Those that are neither the source of an image nor what was made of one."""
         ...
 
     async def census(self) -> Census: ...

@@ -20,7 +20,7 @@ class Pace:
 
     Attributes:
         images, reports: jobs at once in the lane.
-        poll, reconcile, rescue: between two rounds.
+        poll, reconcile, rescue, collect: between two rounds.
         heartbeat: between two beats of a lane.
         grace: that jobs have to finish when their lane stops; then they are cancelled and handed back.
         dead_after: without a heartbeat; must exceed `grace` and the time that a lane needs to notice.
@@ -32,6 +32,7 @@ class Pace:
     poll: float = 1
     reconcile: float = 2
     rescue: float = 4
+    collect: float = 600
     heartbeat: float = 2
     grace: float = 10
     dead_after: float = 18

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from procrastinate.exceptions import ConnectorException
 
-from fundus_relay.adapters.database.pool import OUT_OF_REACH, Connection, Pool, connected
+from fundus_relay.adapters.database.pool import Connection, Pool, connected, our_errors
 from fundus_relay.domain.errors import StoreUnavailable, Unavailable
 
 LEADERSHIP = 0x46756E6475734C64
@@ -66,12 +66,10 @@ async def _is_leader(connection: Connection) -> bool:
 
 
 async def _stay_alive(connection: Connection) -> None:
-    try:
+    with our_errors("the leader's connection is gone"):
         while not is_told_to_end():
             await asyncio.sleep(BEAT)
             await connection.execute("select 1")
-    except OUT_OF_REACH as exc:
-        raise StoreUnavailable("the leader's connection is gone") from exc
 
 
 async def repeat(round: Round, seconds: float) -> None:

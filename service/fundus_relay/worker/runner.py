@@ -34,6 +34,7 @@ async def run_worker(
     clock: Clock,
     handlers: Mapping[Job, Handler],
     poll: Callable[[], Awaitable[object]],
+    collect: Callable[[], Awaitable[object]],
     stop: asyncio.Event,
     *,
     pace: Pace = Pace(),  # noqa: B008 - frozen
@@ -44,6 +45,7 @@ async def run_worker(
         handlers: each may be called twice for one id, never twice at the same time unless a live process was taken
             for dead. What they raise is a bug: it is logged, and the job comes again, later and later.
         poll: one batch; called by one process of all.
+        collect: one shelf; likewise.
     """
     at_work = AtWork()
     app = _app(handlers, ledger, at_work)
@@ -67,7 +69,12 @@ async def run_worker(
     lanes = [Lane(app, "analysis", pace.images, pace), Lane(app, "report", pace.reports, pace)]
     kept = [asyncio.create_task(lane.keep(stop)) for lane in lanes]
     rounds = [
-        asyncio.create_task(lead(pool, {poll: pace.poll, reconcile: pace.reconcile, rescue: pace.rescue})),
+        asyncio.create_task(
+            lead(
+                pool,
+                {poll: pace.poll, reconcile: pace.reconcile, rescue: pace.rescue, collect: pace.collect},
+            )
+        ),
         asyncio.create_task(repeat(look_after_lanes, pace.rescue)),
     ]
     try:  # none of them ends by itself before `stop`: a bug is better seen as a dead process than not at all

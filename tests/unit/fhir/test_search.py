@@ -11,20 +11,25 @@ from hypothesis import strategies as st
 
 from fundus_relay.domain.errors import InvalidResource
 from fundus_relay.fhir.search import (
+    LONGEST_QUERY,
+    MOST_PARAMETERS,
     Chained,
     IdIn,
     Include,
     Indexed,
-    IndexValue,
     Pattern,
     canonical_criteria,
-    index_values,
+    decode,
     is_supported,
     parse,
 )
 from fundus_relay.fhir.search_dates import Interval, intervals
+from fundus_relay.fhir.search_index import LONGEST_VALUE, IndexValue, check_lengths, index_values
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+LAST = "9999-12-31T23:59:59.999999"
 
 
 def at(text: str) -> datetime:
@@ -72,6 +77,23 @@ def test_patient_is_indexed_for_patients_only() -> None:
     values = index_values({"resourceType": "Media", "subject": {"reference": "Device/d1"}})
 
     assert [value.parameter for value in values] == ["subject"]
+
+
+def test_what_is_too_long_to_be_found_is_named_with_its_place() -> None:
+    long = "é" * (LONGEST_VALUE // 2)
+    media = {
+        "resourceType": "Media",
+        "identifier": [{"system": "s", "value": "v"}, {"system": "s", "value": long}, {"value": long}],
+        "subject": {"reference": f"https://{long}/Patient/p1"},
+        "note": [{"text": f"{long}{long}"}],
+    }
+
+    issues = list(check_lengths(media, "Bundle.entry[1].resource"))
+
+    assert [(issue.element, issue.code) for issue in issues] == [
+        ("Bundle.entry[1].resource.identifier[1]", "value-too-long"),
+        ("Bundle.entry[1].resource.subject", "value-too-long"),
+    ]
 
 
 def test_a_type_without_parameters_is_found_by_its_tags() -> None:
@@ -140,6 +162,8 @@ def test_includes_name_type_parameter_and_target() -> None:
         ("_lastUpdated", "ap2024"),
         ("_include", "Media:status"),
         ("_include", "Banana:subject"),
+        ("_include", "Media:subject:Pat%"),
+        ("_include", "Media:subject:Patient\0"),
         ("_revinclude", "Media:subject"),
         ("_sort", "status"),
         ("status", "a\0"),
@@ -196,13 +220,19 @@ def test_no_query_breaks_the_parser(name: str, value: str) -> None:
         ("lt2024", [(None, "2024-01-01")]),
         ("eb2024", [(None, "2024-01-01")]),
         ("ne2024", [(None, "2024-01-01"), ("2025-01-01", None)]),
+        ("le9999-12-31T23:59:59Z", [(None, LAST)]),
+        ("gt9999-12-31T23:59:59.999999-14:00", [(LAST, None)]),
+        ("lt9999", [(None, "9999-01-01")]),
+        ("ge0001-01-01T00:00:00+14:00", [("0001-01-01", None)]),
     ],
 )
 def test_a_date_is_as_wide_as_it_is_vague(text: str, expected: list[tuple[str | None, str | None]]) -> None:
     assert intervals(text) == tuple(Interval(b and at(b), e and at(e)) for b, e in expected)  # type: ignore[arg-type]  # `and` keeps None
 
 
-@pytest.mark.parametrize("text", ["", "ge", "2024-13", "2024-02-30", "24-01-01", "0000", "2024-01-01T25:00", "x2024"])
+@pytest.mark.parametrize(
+    "text", ["", "ge", "2024-13", "2024-02-30", "24-01-01", "0000", "2024-01-01T25:00", "x2024", "٢٠٢٤"]
+)
 def test_what_is_no_date_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         intervals(text)
@@ -219,6 +249,12 @@ def test_every_moment_lies_in_its_own_millisecond(moment: datetime) -> None:
     assert interval.end is not None
     assert interval.begin <= moment < interval.end
     assert interval.end - interval.begin == timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize("query", ["a=" + "b" * LONGEST_QUERY, "&".join(["a=b"] * (MOST_PARAMETERS + 1)), "a=%ff"])
+def test_a_query_that_is_none_or_too_long_is_refused(query: str) -> None:
+    with pytest.raises(InvalidResource):
+        decode(query)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +282,9 @@ def test_a_condition_that_names_nothing_is_refused(text: str) -> None:
 
 @given(value=ANY_TEXT)
 def test_a_condition_means_the_same_in_its_one_spelling(value: str) -> None:
-    once = canonical_criteria("Media", f"identifier={quote(value.replace(chr(92), '').replace('|', ''), safe='')}x")
+    plain = "".join(each for each in value if each not in "\\|,")
+
+    once = canonical_criteria("Media", f"identifier={quote(plain, safe='')}x")
 
     assert once is not None
     assert canonical_criteria("Media", once) == once

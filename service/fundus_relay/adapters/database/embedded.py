@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -34,6 +35,9 @@ LONGEST_SOCKET_PATH = 100
 
 SOCKET_NAME = ".s.PGSQL.5432"
 LONGEST_START = 60
+LONGEST_END = 10
+"""Seconds for the helpers of a server that died."""
+
 WATCH_EVERY = 1.0
 """Seconds between two looks whether the server lives."""
 
@@ -141,9 +145,15 @@ class _Server:
         log.info("embedded-database-started")
 
     def stop(self) -> None:
+        if not self.is_alive():  # it died, and nobody needs it any more
+            return
         if self.owner is not None:
             _let_through(self.data)  # somebody may have closed the folders above meanwhile
-        self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", str(self.data))
+        try:
+            self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", str(self.data))
+        except StoreUnavailable:
+            if self.is_alive():
+                raise
         log.info("embedded-database-stopped")
 
     def is_alive(self) -> bool:
@@ -204,13 +214,17 @@ class _Server:
     def _forget_a_dead_server(self) -> None:
         """After a power cut or in a new container, the process id that it left may be another program's by now.
 
-        While others of its processes live, the file stays: a second server beside them would ruin the data.
+        While others of its processes live, the files stay: a second server beside them would ruin the data.
         """
-        if alive := _servers_of(self.data):
+        ends = time.monotonic() + LONGEST_END
+        while alive := _servers_of(self.data):
             if self._pid() in alive:
                 return
-            raise StoreUnavailable("processes of the embedded database that died have not ended yet")
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+            if time.monotonic() > ends:
+                raise StoreUnavailable("processes of the embedded database that died have not ended yet")
+            time.sleep(0.1)
+        for left in (self.data / "postmaster.pid", self.sockets / f"{SOCKET_NAME}.lock"):
+            left.unlink(missing_ok=True)
 
     def _run(self, program: str, *arguments: str) -> None:
         with tempfile.TemporaryFile() as said:  # not a pipe: the server would inherit it and keep it open

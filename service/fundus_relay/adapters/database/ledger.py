@@ -119,6 +119,14 @@ class PostgresLedger:
         rows = await self._run(_OVERDUE, {"now": now, "limit": limit})
         return [(Job(row["job"]), str(row["id"])) for row in rows]
 
+    async def unknown_pictures(self, digests: Sequence[str]) -> Sequence[str]:
+        rows = await self._run(
+            "select digest from unnest(%s::text[]) as digest"
+            " except (select source_sha256 from image union all select prepared ->> 'sha256' from image)",
+            [list(digests)],
+        )
+        return [row["digest"] for row in rows]
+
     async def census(self) -> Census:
         images = await self._run("select state, count(*) as count from image group by state")
         deliveries = await self._run("select state, count(*) as count from delivery group by state")

@@ -13,9 +13,7 @@ from importlib import resources
 
 import psycopg
 
-from fundus_relay.domain.errors import StoreUnavailable
-
-from .pool import OUT_OF_REACH, Connection
+from .pool import Connection, our_errors
 
 TURN = 0x46756E6475735265
 """Key of the advisory lock."""
@@ -57,7 +55,7 @@ async def migrate(
 
     Raises: StoreUnavailable.
     """
-    try:
+    with our_errors("the database cannot be migrated now"):
         async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as connection:
             await connection.execute("select pg_advisory_lock(%s)", [TURN])
             await connection.execute(_GROUND)
@@ -65,8 +63,6 @@ async def migrate(
                 *await _migrate_engine(connection, engine),
                 *[name for phase, name, sql in _ours() if phase in phases and await _apply(connection, name, sql)],
             ]
-    except OUT_OF_REACH as exc:
-        raise StoreUnavailable(f"the database cannot be migrated now ({type(exc).__name__})") from exc
 
 
 def _ours() -> Sequence[tuple[Phase, str, str]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import psycopg
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+from psycopg_pool import AsyncConnectionPool
 
-from fundus_relay.domain.errors import StoreUnavailable
+from fundus_relay.domain.errors import Rejected, StoreUnavailable
 
 Connection = psycopg.AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
@@ -25,14 +25,28 @@ SESSION = """
     set timezone = 'UTC';
 """
 
-OUT_OF_REACH = (
-    psycopg.OperationalError,  # also deadlocks, time-outs and a full disk: the same may succeed later
-    psycopg.InterfaceError,
-    psycopg.errors.ReadOnlySqlTransaction,  # a standby, in the middle of a failover
-    PoolTimeout,
-    PoolClosed,
-    TooManyRequests,
+PASSING = (
+    "08",  # the connection
+    "28",  # the account: mended by an operator, not by the sender
+    "40",  # deadlocks and lost races
+    "53",  # a full disk, too many connections
+    "55",  # a lock not had in time
+    "57",  # a time-out, a restart
+    "58",  # its file system
+    "25006",  # a standby, in the middle of a failover
+    "25P03",  # a transaction that rested too long
+    "25P04",  # a transaction that took too long
 )
+"""How the states begin in which the same may succeed later. Source: PostgreSQL 16, Appendix A."""
+
+BEYOND_LIMITS = "54"
+"""Too long for an index, too deep for the parser: the same never succeeds."""
+
+
+class StoreLimitExceeded(Rejected):
+    """Longer, deeper or more complex than the database takes."""
+
+    code = "store-limit-exceeded"
 
 
 @asynccontextmanager
@@ -70,9 +84,28 @@ async def connected(pool: Pool) -> AsyncIterator[Connection]:
 
     Raises:
         StoreUnavailable: the database cannot be reached, gave up, or went away meanwhile.
+        StoreLimitExceeded: it will never take this.
     """
-    try:
+    with our_errors("the database cannot serve now"):
         async with pool.connection() as connection:
             yield connection
-    except OUT_OF_REACH as exc:
-        raise StoreUnavailable(f"the database cannot serve now ({type(exc).__name__})") from exc
+
+
+@contextmanager
+def our_errors(text: str) -> Iterator[None]:
+    """The database's errors as ours, `text` being what StoreUnavailable says; a bug of ours stays as it is."""
+    try:
+        yield
+    except psycopg.Error as exc:
+        if (exc.sqlstate or "").startswith(BEYOND_LIMITS):
+            raise StoreLimitExceeded from exc
+        if _may_pass(exc):
+            raise StoreUnavailable(f"{text} ({type(exc).__name__})") from exc
+        raise
+
+
+def _may_pass(error: psycopg.Error) -> bool:
+    """Whether the same may succeed later; without a state, the server did not even answer."""
+    if error.sqlstate is None:
+        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    return error.sqlstate.startswith(PASSING)

@@ -23,7 +23,8 @@ from psycopg.types.json import Jsonb
 
 from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.values import Json, Page
-from fundus_relay.fhir.search import index_values, parse
+from fundus_relay.fhir.search import parse
+from fundus_relay.fhir.search_index import index_values
 
 from .resource_query import page_statement
 
