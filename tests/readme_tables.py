@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -18,6 +17,7 @@ import fundus_relay.api.errors
 import fundus_relay.pipeline.operator
 from fundus_relay.demonstration.stack import LocalPorts
 from fundus_relay.domain.errors import RelayError
+from fundus_relay.environment import variables
 from fundus_relay.settings import Settings
 from fundus_relay.standin.settings import StandinSettings
 
@@ -62,17 +62,8 @@ def _below(kind: type[RelayError]) -> Iterator[type[RelayError]]:
 
 
 def _rows(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
-    for name, field in model.model_fields.items():
-        part = _part(field)
-        if part is not None:
-            yield from _rows(f"{prefix}{name.upper()}__", part)
-        else:
-            yield f"`{prefix}{name.upper()}`", _default(field), field.description or ""
-
-
-def _part(field: FieldInfo) -> type[BaseModel] | None:
-    kinds = get_args(field.annotation) if isinstance(field.annotation, types.UnionType) else (field.annotation,)
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    for name, field in variables(model, prefix):
+        yield f"`{name}`", _default(field), field.description or ""
 
 
 def _default(field: FieldInfo) -> str:

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from fundus_relay import __version__
 
 
@@ -16,16 +14,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 failed, 2 wrongly called or configured."""
     command = _parser().parse_args(arguments)
     from fundus_relay import assembly  # what is imported for `--help` is waited for
+    from fundus_relay.environment import NotConfigured
 
     try:
         return int(command.run(assembly, command) or 0)
-    except assembly.NotConfigured as why:
-        print(f"fundus-relay: {why}", file=sys.stderr)
-        return 2
-    except ValidationError as why:
-        for error in why.errors(include_url=False, include_input=False):
-            name = "FUNDUS_RELAY_" + "__".join(str(part) for part in error["loc"]).upper()
-            print(f"fundus-relay: {name}: {error['msg']}", file=sys.stderr)
+    except NotConfigured as why:
+        for line in str(why).splitlines():
+            print(f"fundus-relay: {line}", file=sys.stderr)
         return 2
     except assembly.Failed as why:
         print(f"fundus-relay: {why}", file=sys.stderr)
@@ -46,13 +41,18 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", help="bring the database's tables up to date, and end")
     migrate.set_defaults(run=lambda assembly, _: assembly.migrate_database())
 
-    parked = commands.add_parser("parked", help="what waits for a person, and why")
+    parked = commands.add_parser("parked", help="what waits for a person or by itself, and why")
     parked.set_defaults(run=lambda assembly, _: assembly.show_parked())
 
-    release = commands.add_parser("release", help="let a parked image or delivery try again")
-    release.add_argument("id", help="as `parked` shows it")
+    release = commands.add_parser("release", help="let what is parked, or waits, try again now")
+    which = release.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", nargs="?", help="as `parked` shows it")
+    which.add_argument("--reason", metavar="CODE", help="all that is parked or waits for this reason")
+    which.add_argument("--all", action="store_true", help="all that is parked")
     release.add_argument("--pay-again", action="store_true", help="send an image anew although it may have been paid")
-    release.set_defaults(run=lambda assembly, given: assembly.release(given.id, pay_again=given.pay_again))
+    release.set_defaults(
+        run=lambda assembly, given: assembly.release(given.id, reason=given.reason, pay_again=given.pay_again)
+    )
 
     standin = commands.add_parser("standin", help="a stand-in for the analyser's API; no medical device")
     standin.add_argument("--state", type=Path, help="its SQLite file")
@@ -77,7 +77,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _listen(parser: argparse.ArgumentParser, port: int) -> None:
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=port)
+    parser.add_argument("--port", type=_port, default=port)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -31,20 +31,21 @@ from fundus_relay.adapters.database.pool import Pool, open_pool
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.adapters.image_archive import HttpImageArchive
 from fundus_relay.domain.errors import RelayError
+from fundus_relay.environment import read
 from fundus_relay.pipeline.collect import collect
 from fundus_relay.pipeline.delivery import deliver
 from fundus_relay.pipeline.journey import advance_image
-from fundus_relay.pipeline.operator import release as release_parked
+from fundus_relay.pipeline.operator import Released, release_all
+from fundus_relay.pipeline.operator import release as release_one
 from fundus_relay.pipeline.poll import poll
-from fundus_relay.pipeline.ports import Blobs, Job, Ports
+from fundus_relay.pipeline.ports import Blobs, Census, Job, Parked, Ports, PutOff
 from fundus_relay.pipeline.receive import Limits
 from fundus_relay.pipeline.rules import Rules
 from fundus_relay.pipeline.study import report_study
-from fundus_relay.settings import Http, Settings, UnknownSetting
+from fundus_relay.settings import Http, Settings
 
 log = logging.getLogger(__name__)
 
-NotConfigured = UnknownSetting
 STOP_WITHIN_S = 25
 
 
@@ -125,7 +126,7 @@ def serve(only: str | None = None) -> None:
     Args:
         only: `api` or `worker`; both without it.
     """
-    settings = Settings.from_environment()
+    settings = read(Settings)
     telemetry.configure(settings.log_level)
     uvloop.run(_serve(settings, only))
 
@@ -248,7 +249,7 @@ class _Server(uvicorn.Server):
 
 def migrate_database() -> None:
     """Bring the tables up to date."""
-    settings = Settings.from_environment()
+    settings = _of_operator()
 
     async def apply() -> None:
         from fundus_relay.worker.schema import engine_schema
@@ -261,38 +262,53 @@ def migrate_database() -> None:
 
 
 def show_parked() -> None:
-    """Print what waits for a person, and the account, as one JSON object a line."""
-    settings = Settings.from_environment()
+    """Print what waits for a person, what waits by itself, and the account, as one JSON object a line."""
+    settings = _of_operator()
 
     async def show() -> None:
         async with opened(settings) as service:
-            for row in await service.ledger.parked():
-                print(json.dumps({"what": row.subject, "id": row.id, "reason": row.reason, "since": str(row.since)}))
-            census = await service.ledger.census()
-            print(
-                json.dumps(
-                    {
-                        "images": census.images,
-                        "deliveries": census.deliveries,
-                        "credits": census.credits,
-                        "credits_at": str(census.credits_at) if census.credits_at else None,
-                        "possibly_double_spent": census.possibly_double_spent,
-                    }
-                )
-            )
+            for parked in await service.ledger.parked():
+                _print(parked)
+            for put_off in await service.ledger.put_off(service.ports.clock.now()):
+                _print(put_off)
+            _print(await service.ledger.census())
 
     _do(show())
 
 
-def release(parked_id: str, *, pay_again: bool) -> None:
-    """Let something parked go on."""
-    settings = Settings.from_environment()
+def release(id: str | None, *, reason: str | None, pay_again: bool) -> None:
+    """Let something that waits go on.
+
+    Args:
+        id: of one; without it all that is parked, or that is parked or waits for `reason`.
+    """
+    settings = _of_operator()
 
     async def let_go() -> None:
         async with opened(settings) as service:
-            await release_parked(parked_id, service.ledger, service.ports.clock, pay_again=pay_again)
+            ledger, clock = service.ledger, service.ports.clock
+            if id is not None:
+                await release_one(id, ledger, clock, pay_again=pay_again)
+                return
+            released = await release_all(ledger, clock, reason=reason, pay_again=pay_again)
+            _print(released)
+            if released.left:
+                raise Failed(f"{released.left} may have been paid; say --pay-again to send them anew")
+            if reason and not released.count:
+                raise Failed(f"nothing waits for the reason {reason}")
 
     _do(let_go())
+
+
+def _of_operator() -> Settings:
+    """Settings of a command whose answer is on standard output; the log is for what goes wrong meanwhile."""
+    settings = read(Settings)
+    telemetry.configure("ERROR")
+    return settings
+
+
+def _print(row: Parked | PutOff | Census | Released) -> None:
+    print(json.dumps(asdict(row), default=str))
 
 
 def _do(work: Coroutine[Any, Any, None]) -> None:  # Any: what a coroutine is sent, which is nothing
@@ -313,7 +329,7 @@ def serve_standin(host: str, port: int, state: Path | None) -> None:
     except ImportError as why:
         raise Failed(f"the stand-in needs the extra `standin` ({why.name} is not installed)") from why
     telemetry.configure("INFO")
-    settings = StandinSettings()
+    settings = read(StandinSettings)
     _serve_alone(standin(settings.model_copy(update={"state": state}) if state else settings), host, port)
 
 
@@ -340,9 +356,9 @@ def up(data_dir: Path) -> None:
     from fundus_relay.demonstration.stack import LocalPorts, StackFailed, keep_up
 
     try:
-        keep_up(LocalPorts(), data_dir)
+        keep_up(read(LocalPorts), data_dir)
     except StackFailed as why:
-        raise Failed(str(why)) from why
+        raise Failed(f"{why}; everything is stopped") from why
 
 
 def demo(image: Path | None, out: Path) -> None:

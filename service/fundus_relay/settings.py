@@ -1,36 +1,109 @@
 """All settings, one frozen tree, read from the environment once, at start.
 
 Prefix `FUNDUS_RELAY_`, levels joined by two underscores: `FUNDUS_RELAY_ANALYSER__BASE_URL`. No address or secret of
-another party has a default; no `repr` shows a secret.
+another party has a default; no `repr` shows a secret, and no message about a wrong setting shows its value.
 """
 
 from __future__ import annotations
 
-import os
+import json
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fundus_relay.domain.policy import AmbiguousUpload
+
+LONGEST_DURATION = timedelta(days=366)
 
 
 def _seconds(value: object) -> object:
     """`90` as well as `PT90S` and `00:01:30`."""
     try:
         return timedelta(seconds=float(value)) if isinstance(value, str) else value
-    except ValueError:
+    except (ValueError, OverflowError):
         return value
 
 
-Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+def _positive(value: timedelta) -> timedelta:
+    if not timedelta(0) < value <= LONGEST_DURATION:
+        raise ValueError("must be longer than 0 and no longer than a year; a plain number means seconds")
+    return value
 
 
-class UnknownSetting(Exception):
-    """A variable with our prefix that no setting is called: most likely mistyped."""
+def _filled(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    """A line break at the end of a mounted file is the usual mistake; it would be told as a refused account."""
+    told = value.get_secret_value()
+    if not told or told != told.strip():
+        raise ValueError("must not be empty, nor begin or end with white space or a line break")
+    return value
+
+
+def _token(value: SecretStr) -> SecretStr:
+    if not all("!" <= character <= "~" for character in value.get_secret_value()):
+        raise ValueError("must be printable ASCII without spaces")
+    return value
+
+
+def _http_url(value: str) -> str:
+    if not _is_http_url(value):
+        raise ValueError("must be a URL like https://host/path: http or https, no user, no query")
+    return value
+
+
+def _is_http_url(value: str) -> bool:
+    try:
+        url = urlsplit(value)
+        is_plain = url.port != 0 and not url.query and not url.fragment and "@" not in url.netloc
+    except ValueError:
+        return False
+    return url.scheme in {"http", "https"} and bool(url.hostname) and is_plain and value == "".join(value.split())
+
+
+def _blob_url(value: str) -> str:
+    if not value or ("://" in value and urlsplit(value).scheme not in {"s3", "gs", "az"}):
+        raise ValueError("must begin with s3://, gs:// or az://, or be a directory")
+    return value
+
+
+def _network(value: object) -> object:
+    try:
+        return ip_network(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("must hold networks such as 10.0.0.0/8, with no bit of a host set") from None
+
+
+def _json_list(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        items = json.loads(value)
+    except ValueError:
+        items = None
+    if isinstance(items, list):
+        return items
+    raise ValueError('must be a JSON list, such as ["one", "other"]')
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds), AfterValidator(_positive)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Text = Annotated[str, AfterValidator(_filled)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
+Token = Annotated[Secret, AfterValidator(_token)]
+HttpUrls = Annotated[tuple[HttpUrl, ...], NoDecode, BeforeValidator(_json_list)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_json_list)]
 
 
 class _Part(BaseModel):
@@ -38,9 +111,9 @@ class _Part(BaseModel):
 
 
 class Http(_Part):
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8080, description="port to listen on; 0 takes a free one")
-    public_url: str | None = Field(
+    host: Text = Field("127.0.0.1", description="address to listen on")
+    port: Port = Field(8080, description="port to listen on; 0 takes a free one")
+    public_url: HttpUrl | None = Field(
         None, description="base of the FHIR endpoint as callers see it; by default from the request's Host"
     )
     silence: Duration = Field(
@@ -67,41 +140,41 @@ class Database(_Part):
 
 
 class BlobStore(_Part):
-    url: str | None = Field(
+    url: Annotated[str, AfterValidator(_blob_url)] | None = Field(
         None, description="s3://, gs://, az:// or a directory; by default `blobs` in the data directory"
     )
 
 
 class Intake(_Part):
-    max_picture_bytes: int = Field(50_000_000, description="largest photograph taken, decoded")
-    max_pixels: int = Field(100_000_000, description="largest photograph taken, columns × rows")
-    max_body_bytes: int = Field(300_000_000, description="largest request body, unzipped")
-    image_sources: tuple[str, ...] = Field((), description="base URLs that `Media.content.url` may point under")
-    private_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+    max_picture_bytes: int = Field(50_000_000, ge=1, description="largest photograph taken, decoded")
+    max_pixels: int = Field(100_000_000, ge=1, description="largest photograph taken, columns × rows")
+    max_body_bytes: int = Field(300_000_000, ge=1, description="largest request body, unzipped")
+    image_sources: HttpUrls = Field((), description="base URLs that `Media.content.url` may point under")
+    private_networks: Networks = Field(
         (), description="private networks in which those sources may lie; link-local never"
     )
 
 
 class NetraAccount(_Part):
-    base_url: str = Field(description="of the analyser's API, up to and including /v1")
-    username: str = Field(description="of the account")
-    password: SecretStr = Field(description="of the account")
+    base_url: HttpUrl = Field(description="of the analyser's API, up to and including /v1")
+    username: Text = Field(description="of the account")
+    password: Secret = Field(description="of the account")
     poll_interval: Duration = Field(timedelta(seconds=90), description="between two questions for one image")
     give_up_after: Duration = Field(timedelta(minutes=30), description="then the image is parked, not lost")
-    concurrency: int = Field(4, description="calls to the analyser at once in one process")
+    concurrency: int = Field(4, ge=1, description="calls to the analyser at once in one process")
     connect_timeout: Duration = Field(timedelta(seconds=5), description="to open a connection")
     answer_timeout: Duration = Field(timedelta(seconds=60), description="for an answer after the request was sent")
     ambiguous_upload: AmbiguousUpload = Field(AmbiguousUpload.RESEND, description="resend, resend-once or hold")
 
 
 class Destination(_Part):
-    name: str = Field("ehr", description="short name in logs and rows")
-    base_url: str = Field(description="of the EHR's FHIR R4 endpoint that gets the reports")
-    aliases: tuple[str, ...] = Field((), description="other base URLs by which senders refer to that endpoint")
-    bearer_token: SecretStr | None = Field(None, description="sent as Authorization, when set")
+    name: Text = Field("ehr", description="short name in logs and rows")
+    base_url: HttpUrl = Field(description="of the EHR's FHIR R4 endpoint that gets the reports")
+    aliases: HttpUrls = Field((), description="other base URLs by which senders refer to that endpoint")
+    bearer_token: Token | None = Field(None, description="sent as Authorization, when set")
     timeout: Duration = Field(timedelta(seconds=30), description="for one answer")
     retry_horizon: Duration = Field(timedelta(hours=72), description="of trying to deliver, before parking")
-    organization: str = Field("Fundus Relay", description="name shown as the report's performer")
+    organization: Text = Field("Fundus Relay", description="name shown as the report's performer")
 
 
 class Settings(BaseSettings):
@@ -116,19 +189,4 @@ class Settings(BaseSettings):
     intake: Intake = Intake()
     analyser: NetraAccount
     record: Destination
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
-
-    @classmethod
-    def from_environment(cls) -> Settings:
-        """Read the settings.
-
-        Raises:
-            UnknownSetting: a variable with our prefix is no setting.
-            pydantic.ValidationError: a value is missing or does not parse; shows no secret.
-        """
-        known = {*cls.model_fields, "local", "standin"}
-        prefix = "FUNDUS_RELAY_"
-        for name in os.environ:
-            if name.startswith(prefix) and name.removeprefix(prefix).lower().split("__")[0] not in known:
-                raise UnknownSetting(f"{name} is no setting; the README lists all of them")
-        return cls()
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import traceback
 from datetime import UTC, datetime
 from types import TracebackType
@@ -54,6 +55,8 @@ FIELDS = frozenset(
 
 LIBRARIES_AT_WARNING = ("httpx", "httpcore", "uvicorn", "uvicorn.error", "procrastinate", "psycopg", "asyncio", "PIL")
 
+log = logging.getLogger(__name__)
+
 
 class _Line(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -67,6 +70,8 @@ class _Line(logging.Formatter):
         line |= {
             name: value for name, value in record.__dict__.items() if is_ours and name in FIELDS and value is not None
         }
+        if not is_ours:
+            line["places"] = [f"{record.module}:{record.lineno}"]
         if record.exc_info and record.exc_info[1] is not None:
             line |= _told(record.exc_info[1], record.exc_info[2])
         return json.dumps(line, ensure_ascii=False, default=str)
@@ -89,9 +94,16 @@ def _told(error: BaseException, places: TracebackType | None) -> dict[str, objec
 
 
 def configure(level: str) -> None:
-    """Send all logs of this process to standard error as JSON lines."""
+    """Send all that this process says to standard error as JSON lines: logs, warnings, and its own end by a bug."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Line())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in LIBRARIES_AT_WARNING:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    sys.excepthook = _crash
+    threading.excepthook = lambda crash: _crash(crash.exc_type, crash.exc_value, crash.exc_traceback)
+
+
+def _crash(kind: type[BaseException], error: BaseException | None, places: TracebackType | None) -> None:
+    log.critical("crashed", exc_info=(kind, error or kind(), places))

@@ -20,7 +20,7 @@ from tests.serving import served
 from fundus_relay.adapters.health_record.answers import check, moment, retry_after
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.demonstration.ehr import demonstration_ehr
-from fundus_relay.domain.errors import RecordRefused, RecordUnavailable
+from fundus_relay.domain.errors import RecordCredentialsRefused, RecordRefused, RecordUnavailable
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.values import Json
 from fundus_relay.pipeline.ports import HealthRecord
@@ -492,7 +492,14 @@ def test_what_may_pass_is_waited_for(status: int) -> None:
         check(httpx.Response(status))
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 403, 404, 405, 406, 410, 413, 415, 422, 501])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_token_is_waited_for(status: int) -> None:
+    with pytest.raises(RecordCredentialsRefused, match=str(status)) as refused:
+        check(httpx.Response(status, headers={"Retry-After": "9"}))
+    assert refused.value.retry_after == timedelta(seconds=9)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 404, 405, 406, 410, 413, 415, 422, 501])
 def test_what_does_not_pass_waits_for_a_person(status: int) -> None:
     with pytest.raises(RecordRefused, match=str(status)):
         check(httpx.Response(status))
@@ -524,6 +531,8 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(stated: str, wait: timedelt
         {"issue": [{"code": "not-found", "diagnostics": "HAPI-1094: Patient Erika Gabler not found"}]},
         {"issue": [{"code": "Erika Gabler", "diagnostics": "Gabler", "expression": ["Erika Gabler", "Patient.name"]}]},
         {"issue": {"code": "invalid", "details": {"text": "Gabler"}, "location": ["/f:Patient/f:name='Gabler'"]}},
+        {"issue": [{"code": "gabler", "expression": ["Gabler", "Gabler.erika", "Patient.Gabler"]}]},
+        {"issue": [{"diagnostics": "specified in path: Gabler.erika"}]},
         {"issue": ["Gabler"]},
         ["Gabler"],
     ],
@@ -532,3 +541,32 @@ def test_what_an_ehr_says_of_a_patient_goes_no_further(outcome: Any) -> None:
     with pytest.raises(RecordRefused) as refused:
         check(httpx.Response(422, json=outcome))
     assert "Gabler" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("issue", "told"),
+    [
+        (
+            {
+                "code": "processing",
+                "diagnostics": "HAPI-1094: Resource Patient/Gabler not found, specified in path: Observation.subject",
+            },
+            "processing HAPI-1094 (a resource that the report refers to is not there) Observation.subject",
+        ),
+        (
+            {"code": "invariant", "expression": ["Bundle.entry[2].resource.ofType(Observation).value"]},
+            "invariant Bundle.entry[2].resource.value",
+        ),
+        (
+            {
+                "code": "value",
+                "location": ["Bundle.entry[0].resource/*DiagnosticReport/Gabler*/.code", "Line[1] Col[2]"],
+            },
+            "value Bundle.entry[0].resource.code",
+        ),
+    ],
+)
+def test_what_a_person_needs_of_a_refusal_is_told(issue: Any, told: str) -> None:
+    with pytest.raises(RecordRefused) as refused:
+        check(httpx.Response(422, json={"resourceType": "OperationOutcome", "issue": [issue]}))
+    assert str(refused.value) == f"the EHR answers 422 {told}"

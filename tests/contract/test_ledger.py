@@ -28,7 +28,7 @@ from fundus_relay.domain.values import (
     Study,
     Submission,
 )
-from fundus_relay.pipeline.ports import Job
+from fundus_relay.pipeline.ports import Job, PutOff
 
 NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)
 SUBJECT = {"reference": "Patient/1"}
@@ -557,3 +557,25 @@ async def test_all_that_waits_for_a_person_is_listed_longest_first(ledger: Postg
         ("image", first.id, "analyser-silent"),
         ("image", later.id, "upload-ambiguous"),
     ]
+
+
+async def test_what_waits_for_a_person_names_its_media_and_its_tasks(ledger: PostgresLedger) -> None:
+    image = await add_image(ledger, state=ImageState.PARKED, reason="analyser-silent", since=NOW)
+    mine, other = str(uuid4()), str(uuid4())
+    async with ledger.transaction() as tx:
+        await tx.add_submission(Submission(mine, image.study_id, NOW, {image.id: image.media_id}))
+        await tx.add_submission(Submission(other, image.study_id, NOW, {str(uuid4()): "another"}))
+
+    (parked,) = await ledger.parked()
+
+    assert (parked.state, parked.since, parked.media, parked.tasks) == ("parked", NOW, [image.media_id], [mine])
+
+
+async def test_what_waits_by_itself_is_counted_by_what_it_waits_for(ledger: PostgresLedger) -> None:
+    soon, later = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
+    for due_at in (later, soon):
+        await add_image(ledger, state=ImageState.PREPARED, reason="analyser-credits-exhausted", due_at=due_at)
+    await add_image(ledger, state=ImageState.ANALYSING, due_at=soon)
+    await add_image(ledger, state=ImageState.PREPARED, reason="analyser-unavailable", due_at=NOW)
+
+    assert await ledger.put_off(NOW) == [PutOff("image", "prepared", "analyser-credits-exhausted", 2, soon)]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -36,6 +39,28 @@ async def test_the_pool_survives_a_restart_of_the_database(tmp_path: Path) -> No
             after = await _backend(pool)
 
     assert before != after
+
+
+async def test_a_server_that_died_in_the_end_needs_no_stop(tmp_path: Path) -> None:
+    with embedded_postgres(tmp_path):
+        os.kill(_server(tmp_path), signal.SIGKILL)
+
+    with embedded_postgres(tmp_path) as url:
+        psycopg.connect(url).close()
+
+
+async def test_a_server_that_is_killed_comes_back_with_its_data(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with embedded_postgres(tmp_path) as url:
+        async with open_pool(url, size=2) as pool:
+            async with connected(pool) as connection:
+                await connection.execute("create table public.kept as select pg_postmaster_start_time() as began")
+            os.kill(_server(tmp_path), signal.SIGKILL)
+
+            await _until_it_is_another_server(pool)
+
+    assert "embedded-database-died" in caplog.messages
 
 
 @pytest.mark.parametrize(
@@ -127,3 +152,19 @@ async def _kill_every_connection(pool: Pool) -> None:
             "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'fundus-relay'"
             " order by pid = pg_backend_pid()"
         )
+
+
+def _server(folder: Path) -> int:
+    """Id of its first process."""
+    return int((folder / "data" / "postmaster.pid").read_text().split()[0])
+
+
+async def _until_it_is_another_server(pool: Pool) -> None:
+    """Wait until a server answers that began after the table was written, and has it."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(StoreUnavailable):
+                async with connected(pool) as connection:
+                    query = "select began < pg_postmaster_start_time() from public.kept"
+                    if await (await connection.execute(query)).fetchone() == (True,):
+                        return

@@ -7,15 +7,15 @@ import logging
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from fundus_relay.adapters.clock import SystemClock
-from fundus_relay.adapters.database.embedded import _Server, embedded_postgres
+from fundus_relay.adapters.database.embedded import _Server
 from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.migrate import migrate
 from fundus_relay.adapters.database.pool import Pool, connected, open_pool
@@ -247,9 +247,20 @@ async def test_a_job_that_counts_as_running_and_does_not_is_handed_back(pool: Po
         assert await script.begun.get() == "stray"
 
 
+@contextmanager
+def a_server(folder: Path) -> Iterator[str]:
+    """A server that nobody watches: it stays away while a test wants it to."""
+    server = _Server(folder)
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
 async def test_a_worker_stops_although_the_database_is_away(tmp_path: Path) -> None:
     script = Script()
-    with embedded_postgres(tmp_path) as url:
+    with a_server(tmp_path) as url:
         await migrate(url, engine_schema())
         async with open_pool(url) as pool:
             ledger = PostgresLedger(pool, SystemClock(), Engine().enqueue)
@@ -262,7 +273,7 @@ async def test_a_worker_stops_although_the_database_is_away(tmp_path: Path) -> N
 
 async def test_a_worker_goes_on_by_itself_when_the_database_was_away(tmp_path: Path) -> None:
     script = Script()
-    with embedded_postgres(tmp_path) as url:
+    with a_server(tmp_path) as url:
         await migrate(url, engine_schema())
         async with open_pool(url) as pool:
             ledger = PostgresLedger(pool, SystemClock(), Engine().enqueue)

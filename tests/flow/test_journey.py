@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -23,7 +25,7 @@ from fundus_relay.domain.policy import AmbiguousUpload
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Upload
 from fundus_relay.pipeline.journey import prepare_image
-from fundus_relay.pipeline.operator import MayBePaidTwice, release
+from fundus_relay.pipeline.operator import MayBePaidTwice, Released, release, release_all
 from fundus_relay.pipeline.ports import Job
 from fundus_relay.pipeline.receipt import keep_receipt
 from fundus_relay.pipeline.settle import end
@@ -383,6 +385,24 @@ async def test_an_ehr_that_is_busy_is_tried_again_when_it_asked_for(world: World
     assert (await world.task(taken.task_id))["status"] == "completed"
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_reports_wait_while_the_ehr_refuses_the_token_and_go_on_by_themselves(world: World, status: int) -> None:
+    await world.ehr_fails(refused_status=status)
+    taken = [
+        (await world.accept(await a_photograph(world, EYE, subject={"reference": f"Patient/{patient}"})))[0]
+        for patient in ("demo-patient", "second-patient")
+    ]
+    await world.finish(rounds=3)
+    reasons = [(await world.task(each.task_id))["statusReason"]["coding"][0]["code"] for each in taken]
+    assert reasons == ["record-credentials-refused"] * 2
+    assert await world.ports.ledger.parked() == []
+
+    await world.ehr_fails()
+    await world.finish(rounds=2, step=timedelta(minutes=16))
+
+    assert [(await world.task(each.task_id))["status"] for each in taken] == ["completed"] * 2
+
+
 async def test_an_ehr_that_stays_away_parks_the_delivery_after_the_horizon(world: World) -> None:
     await world.ehr_fails(unavailable=1000)
     (taken,) = await world.accept(await a_photograph(world, EYE))
@@ -395,6 +415,77 @@ async def test_an_ehr_that_stays_away_parks_the_delivery_after_the_horizon(world
     await world.finish()
 
     assert (await world.task(taken.task_id))["status"] == "completed"
+
+
+async def test_everything_that_waits_for_one_reason_is_let_go_at_once(world: World) -> None:
+    world.analyser.remaining = 0
+    taken = [(await world.accept(await a_photograph(world, eye)))[0] for eye in (EYE, OTHER_EYE)]
+    await world.run_jobs()
+    world.analyser.remaining = 10
+    await world.run_jobs()  # nothing is due
+    assert [(await world.task(each.task_id))["status"] for each in taken] == ["in-progress"] * 2
+
+    released = await release_all(world.ports.ledger, world.clock, reason="analyser-credits-exhausted")
+    await world.run_jobs()
+
+    assert released == Released(count=2, left=0)
+    assert [image.state for image in await world.images()] == [ImageState.ANALYSING] * 2
+
+
+async def test_all_that_is_parked_is_let_go_but_what_may_have_been_paid(world: World) -> None:
+    world.analyser.strike(Fault.ANSWER_LOST)
+    await world.accept(await a_photograph(world, EYE))
+    await know_credits(world)
+    await world.finish(rounds=1)
+    await world.ehr_fails(refuse_labels=1)
+    await world.accept(await a_photograph(world, OTHER_EYE))
+    await world.finish(rounds=2)
+    await world.ehr_fails()
+    assert {each.subject for each in await world.ports.ledger.parked()} == {"image", "delivery"}
+
+    assert await release_all(world.ports.ledger, world.clock) == Released(count=1, left=1)
+    assert await release_all(world.ports.ledger, world.clock, pay_again=True) == Released(count=1, left=0)
+    await world.finish()
+
+    assert len(await world.at_ehr("DiagnosticReport")) == 2
+    assert await world.ports.ledger.parked() == []
+
+
+async def test_waiting_is_told_once_for_a_reason_and_parking_always(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="fundus_relay.adapters.database.moves")
+    await world.ehr_fails(unavailable=1000)
+    await world.accept(await a_photograph(world, EYE))
+    await world.finish(rounds=30, step=timedelta(hours=3))
+
+    told = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert [(each.message, vars(each)["reason"]) for each in told] == [
+        ("waits", "record-unavailable"),
+        ("parked", "delivery-horizon-passed: record-unavailable"),
+    ]
+    assert {vars(each)["subject"] for each in told} == {"delivery"}
+    assert all(vars(each)["delivery"] and vars(each)["study"] for each in told)
+
+
+async def test_an_analyser_that_answers_no_question_is_told_of(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    await world.accept(await a_photograph(world, EYE))
+    await world.run_jobs()
+    world.analyser.is_reachable = False
+
+    await world.finish(rounds=1)
+
+    (told,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert (told.message, vars(told)["count"], vars(told)["code"]) == ("poll-put-off", 1, "analyser-unavailable")
+
+
+async def test_an_image_that_waits_for_credits_is_told_of_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.analyser.remaining = 0
+    await world.accept(await a_photograph(world, EYE))
+    await world.finish(rounds=6, step=timedelta(minutes=20))
+
+    told = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert [(each.message, vars(each)["reason"]) for each in told] == [("waits", "analyser-credits-exhausted")]
 
 
 async def test_an_answer_lost_after_the_write_makes_no_second_report(world: World) -> None:
@@ -448,8 +539,24 @@ async def know_credits(world: World) -> None:
 # ----------------------------------------------------------------------------------- an answer while the ledger is away
 
 
+class Interruption:
+    """A database that is stopped and stays away, although its user watches it, until it is started."""
+
+    def __init__(self, home: Path) -> None:
+        self._server = _Server(home)
+        self._turn = ExitStack()
+
+    def stop(self) -> None:
+        self._turn.enter_context(self._server.turn())
+        self._server.stop()
+
+    def start(self) -> None:
+        self._server.start()
+        self._turn.close()
+
+
 async def test_a_database_that_restarts_during_an_upload_loses_no_answer(brittle_world: World, tmp_path: Path) -> None:
-    world, server = brittle_world, _Server(tmp_path / "database")
+    world, server = brittle_world, Interruption(tmp_path / "database")
     world.analyser.when_taken = partial(asyncio.to_thread, server.stop)
     world.clock.meanwhile = once(partial(asyncio.to_thread, server.start))
     (taken,) = await world.accept(await a_photograph(world, EYE))
@@ -465,7 +572,7 @@ async def test_a_database_that_restarts_during_an_upload_loses_no_answer(brittle
 async def test_an_answer_outlives_its_job_that_is_cancelled_because_the_database_is_away(
     brittle_world: World, tmp_path: Path
 ) -> None:
-    world, server, away = brittle_world, _Server(tmp_path / "database"), asyncio.Event()
+    world, server, away = brittle_world, Interruption(tmp_path / "database"), asyncio.Event()
     world.analyser.when_taken = partial(asyncio.to_thread, server.stop)
 
     async def come_back() -> None:

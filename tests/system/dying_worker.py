@@ -20,6 +20,7 @@ import httpx
 
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.assembly import Service, opened, run
+from fundus_relay.environment import read
 from fundus_relay.settings import Settings
 from fundus_relay.worker.lane import Pace
 
@@ -160,7 +161,7 @@ def doomed(service: Service, point: str, when: str) -> Service:
 async def main(point: str | None, when: str | None) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with opened(Settings.from_environment()) as service:
+    async with opened(read(Settings)) as service:
         await run(doomed(service, point, when) if point and when else service, stop, pace=QUICK)
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -27,7 +28,9 @@ class Stack:
 
 
 @asynccontextmanager
-async def a_stack(folder: Path, environment: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
+async def a_stack(
+    folder: Path, environment: Mapping[str, str] | None = None, *, stderr: IO[bytes] | None = None
+) -> AsyncIterator[Stack]:
     """`fundus-relay up` on free ports, stopped by SIGTERM."""
     ports = LocalPorts.free()
     process = await asyncio.create_subprocess_exec(
@@ -41,6 +44,7 @@ async def a_stack(folder: Path, environment: Mapping[str, str] | None = None) ->
             "FUNDUS_RELAY_ANALYSER__POLL_INTERVAL": "0.5",
             **(environment or {}),
         },
+        stderr=stderr,
     )
     try:
         base = "http://127.0.0.1"

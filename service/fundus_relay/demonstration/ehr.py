@@ -147,7 +147,8 @@ class Ehr:
 
         `unavailable` (503 with Retry-After), `conflict` (409, as to the loser of a race), `precondition` (412),
         `lose_answer` (502 after the write), `drop_observation` (lost after the write), `refuse_labels` (422 for
-        meta.security, while it is not 0), `delay_s` (each transaction takes as long), `page_size` (of searches).
+        meta.security, while it is not 0), `refused_status` (401, say, to every transaction while it is set),
+        `delay_s` (each transaction takes as long), `page_size` (of searches).
         """
         self.faults = await request.json()
         return JSONResponse(self.faults)
@@ -163,6 +164,8 @@ class Ehr:
     async def _misbehave_before(self, bundle: Json) -> Response | None:
         if delay := self.faults.get("delay_s"):
             await asyncio.sleep(float(delay))
+        if status := self.faults.get("refused_status"):
+            raise Refused(int(status), "security", "the token is not taken")
         if self._take("unavailable"):
             return PlainTextResponse("", 503, {"Retry-After": str(self.faults.get("retry_after", 1))})
         if self._take("conflict"):

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -21,16 +21,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 HOST = "127.0.0.1"
 STARTS_WITHIN_S = 90.0
 STOPS_WITHIN_S = 30.0
+LOOKS_EVERY_S = 0.5
 
 
 class LocalPorts(BaseSettings):
     """Where `fundus-relay up` listens."""
 
-    model_config = SettingsConfigDict(env_prefix="FUNDUS_RELAY_LOCAL__", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FUNDUS_RELAY_LOCAL__", frozen=True, hide_input_in_errors=True)
 
-    service_port: int = Field(8080, description="the service's port when `up` starts everything")
-    standin_port: int = Field(8090, description="the stand-in's port when `up` starts everything")
-    ehr_port: int = Field(8070, description="the demonstration EHR's port when `up` starts everything")
+    service_port: int = Field(8080, ge=1, le=65535, description="the service's port when `up` starts everything")
+    standin_port: int = Field(8090, ge=1, le=65535, description="the stand-in's port when `up` starts everything")
+    ehr_port: int = Field(8070, ge=1, le=65535, description="the demonstration EHR's port when `up` starts everything")
 
     @classmethod
     def free(cls) -> LocalPorts:
@@ -44,18 +45,25 @@ class LocalPorts(BaseSettings):
         return cls(service_port=service, standin_port=standin, ehr_port=ehr)
 
 
+class StackFailed(Exception):
+    """A process of the local stack did not start, or ended by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where everything answers."""
+    """Where everything answers, and the processes that do."""
 
     service: str
     fhir: str
     analyser: str
     ehr: str
+    parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-
-class StackFailed(Exception):
-    """A process of the local stack did not start, or ended by itself."""
+    def check(self) -> None:
+        """Raises StackFailed when one of them has ended."""
+        for name, process in self.parts.items():
+            if process.poll() is not None:
+                raise StackFailed(f"the {name} ended with exit code {process.returncode}")
 
 
 @contextmanager
@@ -78,38 +86,50 @@ def running(
     with ExitStack() as stack:
         log = stack.enter_context(logs.open("ab")) if logs else None
         given = ["--host", HOST, "--port"]
-        standin = _start(["standin", *given, str(ports.standin_port), "--state", str(data_dir / "standin.sqlite")], log)
-        ehr = _start(["ehr", *given, str(ports.ehr_port), "--state", str(data_dir / "ehr.sqlite")], log)
-        service = _start(["serve"], log, _service_environment(ports, at, data_dir, poll_interval_s))
-    processes = {"stand-in": standin, "demonstration EHR": ehr, "service": service}
-    try:
+        commands = {
+            "stand-in": ["standin", *given, str(ports.standin_port), "--state", str(data_dir / "standin.sqlite")],
+            "demonstration EHR": ["ehr", *given, str(ports.ehr_port), "--state", str(data_dir / "ehr.sqlite")],
+            "service": ["serve"],
+        }
+        for name, command in commands.items():
+            environment = _service_environment(ports, at, data_dir, poll_interval_s) if name == "service" else None
+            at.parts[name] = _start(command, log, environment)
+            stack.callback(_stop, at.parts[name])  # the service first, so that nobody it talks to is gone before it
         _wait_until_ready(
             {
                 "stand-in": f"http://{HOST}:{ports.standin_port}/livez",
                 "demonstration EHR": f"http://{HOST}:{ports.ehr_port}/livez",
                 "service": f"{at.service}/readyz",
             },
-            processes,
+            at,
         )
         yield at
-    finally:
-        _stop(service)  # first, so that nobody it talks to is gone before it
-        _stop(standin)
-        _stop(ehr)
 
 
 def keep_up(ports: LocalPorts, data_dir: Path) -> None:
-    """Everything, until SIGTERM or SIGINT. Raises StackFailed when a part does not start."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    """Everything, until SIGTERM, SIGHUP or SIGINT, or until a part ends by itself.
+
+    A part that ended is not started again: on a laptop its last words are worth more than its next life.
+
+    Raises:
+        StackFailed: a part did not start, or ended.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, _end)
     with running(ports, data_dir) as at:
         print(f"service            {at.fhir}")
         print(f"analyser stand-in  {at.analyser}   (no medical device)")
         print(f"demonstration EHR  {at.ehr}   (for demonstration and tests only)")
         print("Ctrl-C or SIGTERM stops all three.", flush=True)
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            return
+        while True:
+            at.check()
+            time.sleep(LOOKS_EVERY_S)
+
+
+def _end(*_: object) -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # one is enough: the parts are being stopped
+    sys.exit(0)
 
 
 def _service_environment(ports: LocalPorts, at: Addresses, data_dir: Path, poll_interval_s: float) -> dict[str, str]:
@@ -137,16 +157,13 @@ def _start(
     )
 
 
-def _wait_until_ready(urls: Mapping[str, str], processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
+def _wait_until_ready(urls: Mapping[str, str], at: Addresses) -> None:
     deadline = time.monotonic() + STARTS_WITHIN_S
     waiting = dict(urls)
     with httpx.Client(trust_env=False, timeout=2) as client:
         while waiting:
-            for name, url in list(waiting.items()):
-                if processes[name].poll() is not None:
-                    raise StackFailed(f"the {name} ended with exit code {processes[name].returncode}")
-                if _answers(client, url):
-                    del waiting[name]
+            at.check()
+            waiting = {name: url for name, url in waiting.items() if not _answers(client, url)}
             if waiting and time.monotonic() > deadline:
                 raise StackFailed(f"not ready after {STARTS_WITHIN_S:.0f} s: {', '.join(waiting)}")
             time.sleep(0.05)

@@ -172,6 +172,12 @@ class RecordUnavailable(Unavailable):
     code = "record-unavailable"
 
 
+class RecordCredentialsRefused(Unavailable):
+    """The EHR refuses our token or its rights; an operator must mend it, the reports wait."""
+
+    code = "record-credentials-refused"
+
+
 class RecordRefused(Unexplained):
     """The EHR refuses the report for a reason that waiting does not cure."""
 

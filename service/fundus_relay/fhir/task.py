@@ -39,6 +39,7 @@ _REASONS = {
     "answer-not-understood": "the analyser's answer is outside its contract and was not understood",
     "upload-ambiguous": "the picture left for the analyser and no answer came; it may have been paid",
     "record-unavailable": "the EHR cannot be reached or is busy",
+    "record-credentials-refused": "the EHR refuses the service's token or its rights",
     "record-refused": "the EHR refuses the report",
     "delivery-horizon-passed": "the EHR was out of reach for too long",
     "store-unavailable": "the service's own store cannot be reached now",

@@ -39,7 +39,7 @@ async def settle_upload(image: Image, ports: Ports, rules: Rules) -> bool:
     policy = rules.ambiguous_upload
     if policy is AmbiguousUpload.HOLD:
         return await end(image, ImageState.PARKED, UploadAmbiguous(), ports)
-    if image.reason is None:
+    if image.due_at is None:  # it has not rested yet
         return await _rest(image, UploadAmbiguous(), rules.settle_lost_after, ports)
     try:
         is_unpaid = await _is_surely_unpaid(image, ports)

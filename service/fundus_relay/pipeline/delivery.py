@@ -49,6 +49,7 @@ async def _begin(delivery_id: str, ports: Ports) -> Delivery | None:
         return await tx.move_delivery(
             delivery,
             DeliveryState.WRITING,
+            reason=delivery.reason,  # until we know better: who waits on for the same reason is told of once
             attempt=delivery.attempt + 1,
             first_tried_at=delivery.first_tried_at or now,
             due_at=None,
@@ -72,7 +73,7 @@ async def _postpone(delivery: Delivery, why: Unavailable, ports: Ports, rules: R
     now = ports.clock.now()
     tried_since = delivery.first_tried_at or now
     if now - tried_since > rules.retry_horizon[delivery.destination]:
-        await _settle(delivery, DeliveryState.PARKED, ports, reason=HORIZON_PASSED)
+        await _settle(delivery, DeliveryState.PARKED, ports, reason=f"{HORIZON_PASSED}: {why.code}")
         return
     due_at = now + rules.wait(delivery.attempt, at_least=why.retry_after)
     await _settle(delivery, DeliveryState.DUE, ports, reason=why.code, due_at=due_at)

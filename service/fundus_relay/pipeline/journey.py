@@ -140,7 +140,14 @@ async def _know_credits(ports: Ports) -> None:
 async def _commit_to_send(image: Image, ports: Ports) -> Image | None:
     async with ports.ledger.transaction() as tx:
         mark = await tx.mark_credits()
-        return await tx.move_image(image, ImageState.SENDING, credit_mark=mark, attempt=image.attempt + 1, due_at=None)
+        return await tx.move_image(
+            image,
+            ImageState.SENDING,
+            reason=image.reason,
+            credit_mark=mark,
+            attempt=image.attempt + 1,
+            due_at=None,
+        )
 
 
 async def fetch_answer(image: Image, ports: Ports, rules: Rules) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from fundus_relay.domain.errors import AnswerNotUnderstood, Rejected, UploadAmbiguous
-from fundus_relay.domain.states import DeliveryState, ImageState
+from fundus_relay.domain.states import IMAGE_SETTLED, DeliveryState, ImageState
 from fundus_relay.domain.values import Delivery, Image
 
 from .ports import Clock, Job, Ledger, Transaction
 
 
 class NotParked(Rejected):
-    """Nothing that waits for a person has this id."""
+    """Nothing that waits has this id."""
 
     code = "not-parked"
 
@@ -21,8 +24,34 @@ class MayBePaidTwice(Rejected):
     code = "may-be-paid-twice"
 
 
-async def release(parked_id: str, ledger: Ledger, clock: Clock, *, pay_again: bool = False) -> None:
-    """Let a parked image or delivery go on where it stopped.
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What became of many: how many go on, and how many may have been paid and were left."""
+
+    count: int
+    left: int
+
+
+async def release_all(ledger: Ledger, clock: Clock, *, reason: str | None = None, pay_again: bool = False) -> Released:
+    """Let everything go on that is parked, or that is parked or waits for this reason; each in a commit of its own.
+
+    Args:
+        reason: its code, without what stands behind a colon.
+    """
+    count = left = 0
+    for id in await ledger.held(reason, clock.now()):
+        try:
+            await release(id, ledger, clock, pay_again=pay_again)
+            count += 1
+        except MayBePaidTwice:
+            left += 1
+        except NotParked:  # it went on by itself meanwhile
+            pass
+    return Released(count, left)
+
+
+async def release(id: str, ledger: Ledger, clock: Clock, *, pay_again: bool = False) -> None:
+    """Let an image or delivery that is parked go on where it stopped, and one that waits go on now.
 
     An image that the analyser never answered is asked for again; one whose answer was not understood is fetched again
     (after an update of this program, say); neither costs a credit. One whose upload was ambiguous is sent again, and
@@ -30,15 +59,25 @@ async def release(parked_id: str, ledger: Ledger, clock: Clock, *, pay_again: bo
 
     Raises: NotParked, MayBePaidTwice.
     """
+    now = clock.now()
     async with ledger.transaction() as tx:
-        image = await tx.image(parked_id)
+        image, delivery = await tx.image(id), await tx.delivery(id)
         if image is not None and image.state is ImageState.PARKED:
             await _release_image(image, tx, clock, pay_again=pay_again)
-            return
-        delivery = await tx.delivery(parked_id)
-        if delivery is None or delivery.state is not DeliveryState.PARKED:
-            raise NotParked(f"nothing parked has the id {parked_id}")
-        await _release_delivery(delivery, tx)
+        elif image is not None and image.state not in IMAGE_SETTLED and _waits(image, now):
+            await tx.move_image(image, image.state, reason=image.reason, attempt=0, due_at=now)
+            await tx.enqueue(Job.IMAGE, image.id)
+        elif delivery is not None and delivery.state is DeliveryState.PARKED:
+            await _release_delivery(delivery, tx)
+        elif delivery is not None and delivery.state is DeliveryState.DUE and _waits(delivery, now):
+            await tx.move_delivery(delivery, delivery.state, reason=delivery.reason, attempt=0, due_at=now)
+            await tx.enqueue(Job.DELIVERY, delivery.id)
+        else:
+            raise NotParked(f"nothing that waits has the id {id}")
+
+
+def _waits(row: Image | Delivery, now: datetime) -> bool:
+    return row.due_at is not None and row.due_at > now
 
 
 async def _release_image(image: Image, tx: Transaction, clock: Clock, *, pay_again: bool) -> None:

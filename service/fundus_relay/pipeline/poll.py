@@ -7,6 +7,7 @@ each per interval.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,8 @@ HOLD = "HOLD"
 ON_HOLD = "analyser-hold"
 SILENT = "analyser-silent"
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(slots=True)
 class _Round:
@@ -34,6 +37,7 @@ class _Round:
     on_hold: list[Waiting] = field(default_factory=list)
     silent: list[Waiting] = field(default_factory=list)
     later: list[Waiting] = field(default_factory=list)
+    unanswered: list[Unavailable] = field(default_factory=list)
 
 
 async def poll(ports: Ports, rules: Rules) -> int:
@@ -50,6 +54,8 @@ async def poll(ports: Ports, rules: Rules) -> int:
 async def _ask(due: Sequence[Waiting], ports: Ports, rules: Rules) -> None:
     found = _Round()
     await asyncio.gather(*(_sort(waiting, found, ports, rules) for waiting in due))
+    if found.unanswered:
+        log.warning("poll-put-off", extra={"count": len(found.unanswered), "code": found.unanswered[0].code})
     now = ports.clock.now()
     if found.later:
         await ports.ledger.postpone_polls(
@@ -67,8 +73,9 @@ async def _sort(waiting: Waiting, found: _Round, ports: Ports, rules: Rules) -> 
     """Ask for one image. An analyser out of reach is no silence of the analyser: the image is simply asked again."""
     try:
         literal = (await ports.analyser.status(waiting.job_id)).literal
-    except Unavailable:
+    except Unavailable as why:
         found.later.append(waiting)
+        found.unanswered.append(why)
         return
     except RelayError:
         literal = ""  # an answer that nobody understands is as good as none

@@ -166,6 +166,7 @@ class HealthRecord(Protocol):
 
         Raises:
             RecordUnavailable: try the same again later (`retry_after` when told).
+            RecordCredentialsRefused: the same, once an operator has mended the token or its rights.
             RecordRefused: waiting does not cure it; its message says what a person must do.
         """
         ...
@@ -340,12 +341,32 @@ class Parked:
 
     Attributes:
         subject: `image` or `delivery`.
+        media, tasks: ids of the Media that it is about, and of the Tasks that tell of it.
     """
 
     subject: str
     id: str
+    state: str
     reason: str
     since: datetime
+    media: Sequence[str]
+    tasks: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """Rows that wait by themselves, counted by what they wait for.
+
+    Attributes:
+        subject: `image` or `delivery`.
+        due_at: when the first of them goes on.
+    """
+
+    subject: str
+    state: str
+    reason: str
+    count: int
+    due_at: datetime
 
 
 class Ledger(Protocol):
@@ -377,6 +398,14 @@ class Ledger(Protocol):
 
     async def parked(self) -> Sequence[Parked]:
         """All that waits for a person, longest first."""
+        ...
+
+    async def put_off(self, now: datetime) -> Sequence[PutOff]:
+        """What waits by itself for a reason, most first."""
+        ...
+
+    async def held(self, reason: str | None, now: datetime) -> Sequence[str]:
+        """Ids of all that is parked; with a reason's code, of all that is parked or waits for that one."""
         ...
 
 

@@ -3,8 +3,9 @@
 How this works. The server's programs come in a wheel; its data stay in the directory. Every process that uses the
 server holds a shared lock on `users.lock`, which the kernel lets go of when the process ends, however it ends. Who
 leaves and then gets that lock alone was the last user, and stops the server. `start.lock` makes starting and stopping
-take turns. PostgreSQL refuses to run as root, so for root the server runs as the directory's owner, or as `postgres` or
-`nobody`; only then are the folders above it made passable (`o+x`).
+take turns. Every user also watches the server, and starts it again when it has died. PostgreSQL refuses to run as root,
+so for root the server runs as the directory's owner, or as `postgres` or `nobody`; only then are the folders above it
+made passable (`o+x`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -32,6 +35,11 @@ LONGEST_SOCKET_PATH = 100
 
 SOCKET_NAME = ".s.PGSQL.5432"
 LONGEST_START = 60
+LONGEST_END = 10
+"""Seconds for the helpers of a server that died."""
+
+WATCH_EVERY = 1.0
+"""Seconds between two looks whether the server lives."""
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +60,46 @@ def embedded_postgres(directory: Path) -> Iterator[str]:
             server.start()
             fcntl.flock(users, fcntl.LOCK_SH)
         try:
-            yield server.url
+            with _watched(server):
+                yield server.url
         finally:
             with server.turn():
                 fcntl.flock(users, fcntl.LOCK_UN)
                 if _gets_alone(users.fileno()):
                     server.stop()
+
+
+@contextmanager
+def _watched(server: _Server) -> Iterator[None]:
+    """Start the server again whenever it died: killed for want of memory, say."""
+    done = threading.Event()
+    watch = threading.Thread(target=_watch, args=(server, done), name="embedded-database", daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watch.join()
+
+
+def _watch(server: _Server, done: threading.Event) -> None:
+    told = ""
+    while not done.wait(WATCH_EVERY):
+        try:
+            if server.is_alive():
+                continue
+            with server.turn():
+                if not server.is_alive():  # another user may have been faster
+                    log.error("embedded-database-died")
+                    server.start()
+            told = ""
+        except (
+            StoreUnavailable,
+            OSError,
+        ) as why:  # its orphans still end, or the disk is full: the next look tries again
+            if (reason := type(why).__name__) != told:
+                log.exception("embedded-database-does-not-start", extra={"code": reason})
+            told = reason
 
 
 def _gets_alone(lock: int) -> bool:
@@ -103,10 +145,28 @@ class _Server:
         log.info("embedded-database-started")
 
     def stop(self) -> None:
+        if not self.is_alive():  # it died, and nobody needs it any more
+            return
         if self.owner is not None:
             _let_through(self.data)  # somebody may have closed the folders above meanwhile
-        self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", str(self.data))
+        try:
+            self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", str(self.data))
+        except StoreUnavailable:
+            if self.is_alive():
+                raise
         log.info("embedded-database-stopped")
+
+    def is_alive(self) -> bool:
+        """Whether its first process runs; says nothing of how well it answers."""
+        id = self._pid()
+        return id is not None and _serves(id, self.data)
+
+    def _pid(self) -> int | None:
+        """What its file says, of which it may be long dead."""
+        try:
+            return int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+        except (FileNotFoundError, ValueError):
+            return None
 
     def is_answering(self) -> bool:
         if not (self.sockets / SOCKET_NAME).exists():
@@ -152,10 +212,19 @@ class _Server:
             os.chown(self.data / "relay.conf", self.owner, -1)
 
     def _forget_a_dead_server(self) -> None:
-        """After a power cut or in a new container, the process id that it left may be another program's by now."""
-        left = self.data / "postmaster.pid"
-        if left.exists() and not _is_postgres(left.read_text().split("\n", 1)[0]):
-            left.unlink()
+        """After a power cut or in a new container, the process id that it left may be another program's by now.
+
+        While others of its processes live, the files stay: a second server beside them would ruin the data.
+        """
+        ends = time.monotonic() + LONGEST_END
+        while alive := _servers_of(self.data):
+            if self._pid() in alive:
+                return
+            if time.monotonic() > ends:
+                raise StoreUnavailable("processes of the embedded database that died have not ended yet")
+            time.sleep(0.1)
+        for left in (self.data / "postmaster.pid", self.sockets / f"{SOCKET_NAME}.lock"):
+            left.unlink(missing_ok=True)
 
     def _run(self, program: str, *arguments: str) -> None:
         with tempfile.TemporaryFile() as said:  # not a pipe: the server would inherit it and keep it open
@@ -205,10 +274,18 @@ def _let_through(path: Path) -> None:
             folder.chmod(mode | 0o001)
 
 
-def _is_postgres(pid: str) -> bool:
+def _servers_of(data: Path) -> set[int]:
+    """Ids of the PostgreSQL processes, of the first and of its helpers, that live in this folder."""
     import psutil  # type: ignore[import-untyped]  # comes with the wheel; ships no types
 
+    return {id for id in psutil.pids() if _serves(id, data)}
+
+
+def _serves(id: int, data: Path) -> bool:
+    import psutil  # as above
+
     try:
-        return "postgres" in psutil.Process(int(pid)).name()
-    except (psutil.Error, ValueError):
+        process = psutil.Process(id)
+        return "postgres" in process.name() and Path(process.cwd()) == data.resolve()
+    except psutil.Error:  # it ended, or is somebody else's
         return False

@@ -10,8 +10,9 @@ from typing import Any
 from psycopg.rows import DictRow, dict_row
 
 from fundus_relay.domain.values import Waiting
-from fundus_relay.pipeline.ports import Census, Clock, Job, Parked
+from fundus_relay.pipeline.ports import Census, Clock, Job, Parked, PutOff
 
+from .moves import tell
 from .pool import Pool, connected
 from .transaction import Enqueue, PostgresTransaction
 
@@ -39,6 +40,43 @@ _OVERDUE = """
 Source: Procrastinate 3.10 schema, procrastinate_jobs_queueing_lock_idx_v1 and procrastinate_jobs_lock_idx_v1.
 """
 
+_PARKED = """
+    select 'image' as subject, image.id, state, reason, since, array[media_id] as media,
+           array(select submission.id::text from submission
+                  where submission.study_id = image.study_id and image_media ? image.id::text
+                  order by accepted_at, submission.id) as tasks
+      from image where state = 'parked'
+    union all
+    select 'delivery', delivery.id, state, reason, since,
+           array(select media_id from image where image.study_id = delivery.study_id order by arrival),
+           array(select submission.id::text from submission where submission.study_id = delivery.study_id
+                  order by accepted_at, submission.id)
+      from delivery where state = 'parked'
+     order by since
+"""
+
+_WAITING = """
+    with waiting as (
+        select 'image' as subject, id, state, reason, since, due_at from image
+         where state in ('received', 'prepared', 'sending', 'analysing', 'parked')
+        union all
+        select 'delivery', id, state, reason, since, due_at from delivery where state in ('due', 'writing', 'parked')
+    )
+"""
+
+_PUT_OFF = f"""{_WAITING}
+    select subject, state, reason, count(*) as count, min(due_at) as due_at from waiting
+     where reason is not null and due_at > %(now)s
+     group by 1, 2, 3 order by count(*) desc, 1, 2, 3
+"""  # noqa: S608 - of constants
+
+_HELD = f"""{_WAITING}
+    select id from waiting
+     where (%(reason)s::text is null and state = 'parked')
+        or (split_part(reason, ': ', 1) = %(reason)s and (state = 'parked' or due_at > %(now)s))
+     order by since, id
+"""  # noqa: S608 - of constants
+
 
 class PostgresLedger:
     """See `ports.Ledger`."""
@@ -54,6 +92,7 @@ class PostgresLedger:
             transaction = PostgresTransaction(connection, self._clock)
             yield transaction
             await transaction.hand_over(self._enqueue)
+        tell(transaction.moves)
 
     async def due_for_poll(self, now: datetime, limit: int) -> Sequence[Waiting]:
         rows = await self._run(
@@ -107,11 +146,14 @@ class PostgresLedger:
         )
 
     async def parked(self) -> Sequence[Parked]:
-        rows = await self._run(
-            "select 'image' as subject, id, reason, since from image where state = 'parked'"
-            " union all select 'delivery', id, reason, since from delivery where state = 'parked' order by since"
-        )
-        return [Parked(row["subject"], str(row["id"]), row["reason"] or "", row["since"]) for row in rows]
+        rows = await self._run(_PARKED)
+        return [Parked(**{**row, "id": str(row["id"]), "reason": row["reason"] or ""}) for row in rows]
+
+    async def put_off(self, now: datetime) -> Sequence[PutOff]:
+        return [PutOff(**row) for row in await self._run(_PUT_OFF, {"now": now})]
+
+    async def held(self, reason: str | None, now: datetime) -> Sequence[str]:
+        return [str(row["id"]) for row in await self._run(_HELD, {"reason": reason, "now": now})]
 
     @asynccontextmanager
     async def looking_at(self, study_id: str) -> AsyncIterator[None]:

@@ -21,6 +21,7 @@ from fundus_relay.domain.states import DELIVERY_MOVES, IMAGE_MOVES, DeliveryStat
 from fundus_relay.domain.values import CreditMark, Delivery, Image, Json, Study, Submission
 from fundus_relay.pipeline.ports import Clock, Job
 
+from .moves import Move
 from .pool import Connection
 from .resources import StoredResources
 from .rows import column, delivery_of, image_of, study_of, submission_of
@@ -54,6 +55,7 @@ class PostgresTransaction:
         self.resources = StoredResources(connection)
         self._connection = connection
         self._clock = clock
+        self.moves: list[Move] = []
         self._jobs: set[tuple[Job, str]] = set()
         self._added: set[str] = set()  # ids of rows that exist since this transaction
 
@@ -223,6 +225,7 @@ class PostgresTransaction:
             return None
         if to != before.state or reason != before.reason:
             await self._journal(table, before.id, before.state, to, reason)
+            self.moves.append(Move(table, before, to, reason, is_put_off=changes.get("due_at") is not None))
         return rows[0]
 
     async def _journal(self, subject: str, id: str, before: str | None, to: str, reason: str | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from fundus_relay.domain.errors import RecordRefused, RecordUnavailable
+from fundus_relay.domain.errors import RecordCredentialsRefused, RecordRefused, RecordUnavailable
 from fundus_relay.domain.values import Json
 
 LATER = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
@@ -19,12 +19,31 @@ LATER = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
 Source: HAPI FHIR 8.8.0, observed: 409 is a lost race (also that of a stale `ifMatch`); 412 is more than one match.
 """
 
+OUR_TOKEN = frozenset({401, 403})
+"""Statuses that speak of the caller and not of the report: all reports wait, and go on once the token is mended."""
+
 LONGEST_WAIT = timedelta(days=1)
 
+ISSUE_TYPE = re.compile(
+    "invalid|structure|required|value|invariant|security|login|unknown|expired|forbidden|suppressed|processing"
+    "|not-supported|duplicate|multiple-matches|not-found|deleted|too-long|code-invalid|extension|too-costly"
+    "|business-rule|conflict|transient|lock-error|no-store|exception|timeout|incomplete|throttled|informational"
+)
+"""Source: FHIR R4 4.0.1, value set issue-type."""
+
+MEANINGS = {
+    "HAPI-0528": "the Bundle has more entries than the EHR takes",
+    "HAPI-0958": "a search by identifier finds more than one",
+    "HAPI-1091": "a search reference finds nothing",
+    "HAPI-1094": "a resource that the report refers to is not there",
+}
+"""Source: HAPI FHIR 8.8.0, observed."""
+
 _HAPI = re.compile(r"\bHAPI-\d{3,5}\b")
-_CODE = re.compile(r"[a-z-]{1,30}")
-_ELEMENT = re.compile(r"[A-Z]\w*(\.\w+(\[\d+\])?)*")
-_COMMENT = re.compile(r"/\*.*?\*/")
+_PATH = r"(?:Bundle|DiagnosticReport|Observation|Device|Media|Provenance)(?:\.[a-z][A-Za-z0-9]*(?:\[\d+\])?)*"
+_ELEMENT = re.compile(_PATH)
+_IN_WORDS = re.compile(rf"\bpath: ({_PATH})")
+_DECORATION = re.compile(r"/\*.*?\*/|\.ofType\(\w+\)")
 
 
 class PreconditionFailed(RecordUnavailable):
@@ -48,6 +67,7 @@ def check(answer: httpx.Response) -> None:
 
     Raises:
         RecordUnavailable: the same may succeed later.
+        RecordCredentialsRefused: it may once an operator has mended the token.
         RecordRefused: it will not; says why without anything that may be of the patient.
     """
     if answer.is_success:
@@ -57,6 +77,8 @@ def check(answer: httpx.Response) -> None:
         raise PreconditionFailed(told)
     if answer.status_code in LATER:
         raise RecordUnavailable(told, retry_after=retry_after(answer, datetime.now(UTC)))
+    if answer.status_code in OUR_TOKEN:
+        raise RecordCredentialsRefused(told, retry_after=retry_after(answer, datetime.now(UTC)))
     raise RecordRefused(told)
 
 
@@ -100,17 +122,22 @@ def retry_after(answer: httpx.Response, now: datetime) -> timedelta | None:
 
 
 def scrubbed(answer: httpx.Response) -> str:
-    """What an OperationOutcome says without what it may quote: codes, element paths, HAPI's message numbers."""
+    """What an OperationOutcome says without what it may quote: codes, element paths, HAPI's message numbers.
+
+    A path has to begin with a type that we write, and a code to be one of FHIR's: a name passes as neither.
+    """
     try:
         outcome = answer.json()
     except ValueError:
         return ""
     told: list[str] = []
     for issue in _list(outcome, "issue")[:5]:
-        told += [code for code in _list(issue, "code") if isinstance(code, str) and _CODE.fullmatch(code)]
-        told += [number for text in _list(issue, "diagnostics") for number in _HAPI.findall(str(text))]
-        paths = [_COMMENT.sub("", str(path)) for path in (*_list(issue, "expression"), *_list(issue, "location"))]
-        told += [path for path in paths if _ELEMENT.fullmatch(path)][:3]
+        told += [code for code in _list(issue, "code") if isinstance(code, str) and ISSUE_TYPE.fullmatch(code)]
+        words = " ".join(str(text) for text in _list(issue, "diagnostics"))
+        numbers = _HAPI.findall(words)
+        told += [f"{number} ({MEANINGS[number]})" if number in MEANINGS else number for number in numbers]
+        paths = [_DECORATION.sub("", str(path)) for path in (*_list(issue, "expression"), *_list(issue, "location"))]
+        told += [path for path in [*paths, *_IN_WORDS.findall(words)] if _ELEMENT.fullmatch(path)][:3]
     return " ".join(dict.fromkeys(told))
 
 

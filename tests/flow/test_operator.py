@@ -1,0 +1,81 @@
+"""What an operator calls at night, as it is called: `parked` and `release`, on a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from tests.contract.test_ledger import add_image, an_image, open_study
+
+from fundus_relay.adapters.clock import SystemClock
+from fundus_relay.adapters.database.ledger import PostgresLedger
+from fundus_relay.domain.states import ImageState
+from fundus_relay.domain.values import Submission
+
+
+@pytest.fixture
+def environment(database_url: str, tmp_path: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "FUNDUS_RELAY_DATABASE__URL": database_url,
+        "FUNDUS_RELAY_DATA_DIR": str(tmp_path),
+        "FUNDUS_RELAY_ANALYSER__BASE_URL": "https://analyser.invalid/v1",
+        "FUNDUS_RELAY_ANALYSER__USERNAME": "user",
+        "FUNDUS_RELAY_ANALYSER__PASSWORD": "s3cret",
+        "FUNDUS_RELAY_RECORD__BASE_URL": "https://ehr.invalid/fhir",
+    }
+
+
+async def said(environment: dict[str, str], *command: str, code: int = 0) -> list[dict[str, Any]]:
+    """The lines of JSON on standard output."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "fundus_relay", *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+async def test_an_operator_sees_what_waits_and_lets_it_go(environment: dict[str, str], ledger: PostgresLedger) -> None:
+    now = SystemClock().now()
+    silent = await add_image(ledger, state=ImageState.PARKED, reason="analyser-silent", job_id="j", since=now)
+    task = str(uuid4())
+    async with ledger.transaction() as tx:
+        await tx.add_submission(Submission(task, silent.study_id, now, {silent.id: silent.media_id}))
+    due_at = now + timedelta(minutes=9)
+    waits = await add_image(ledger, state=ImageState.PREPARED, reason="analyser-credits-exhausted", due_at=due_at)
+
+    parked, put_off, census = await said(environment, "parked")
+    assert (parked["id"], parked["media"], parked["tasks"]) == (silent.id, [silent.media_id], [task])
+    assert (parked["state"], parked["reason"], parked["since"]) == ("parked", "analyser-silent", str(now))
+    assert (put_off["reason"], put_off["count"]) == ("analyser-credits-exhausted", 1)
+    assert census["parked"] == {"analyser-silent": 1}
+
+    assert await said(environment, "release", "--reason", "analyser-credits-exhausted") == [{"count": 1, "left": 0}]
+    assert await said(environment, "release", "--all") == [{"count": 1, "left": 0}]
+    assert await said(environment, "release", "--reason", "analyser-silent", code=1) == [{"count": 0, "left": 0}]
+    async with ledger.transaction() as tx:
+        hurried, released = await tx.image(waits.id), await tx.image(silent.id)
+    assert hurried is not None and hurried.due_at is not None and hurried.due_at < due_at
+    assert released is not None and released.state is ImageState.ANALYSING
+
+
+async def test_what_may_have_been_paid_is_left_and_said(environment: dict[str, str], ledger: PostgresLedger) -> None:
+    study = await open_study(ledger)
+    async with ledger.transaction() as tx:
+        await tx.add_image(an_image(study, state=ImageState.PARKED, reason="upload-ambiguous"))
+
+    assert await said(environment, "release", "--all", code=1) == [{"count": 0, "left": 1}]
+    assert await said(environment, "release", "--all", "--pay-again") == [{"count": 1, "left": 0}]
