@@ -91,7 +91,7 @@ async def test_an_answer_outlives_the_lane_that_stops_because_the_database_is_aw
             async def nothing(*_: str) -> None: ...
 
             handlers = {Job.IMAGE: carry, Job.STUDY: nothing, Job.DELIVERY: nothing}
-            worker = asyncio.create_task(run_worker(pool, ledger, clock, handlers, nothing, stop, pace=PACE))
+            worker = asyncio.create_task(run_worker(pool, ledger, clock, handlers, nothing, nothing, stop, pace=PACE))
             await submit(ports, "first")
             async with asyncio.timeout(90):
                 await ended.acquire()
