@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -31,9 +32,16 @@ async def world(pool: Pool, tmp_path: Path) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def brittle_world(tmp_path: Path) -> AsyncIterator[World]:
-    """A world on a PostgreSQL server of its own, in the folder `database`, that the test may stop and start."""
-    with embedded_postgres(tmp_path / "database") as url:
+def own_database() -> Iterator[Path]:
+    """A folder that no other run of pytest closes to the server's user, as it does with all of `tmp_path`."""
+    with tempfile.TemporaryDirectory(prefix="fundus-relay-tests-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+async def brittle_world(own_database: Path, tmp_path: Path) -> AsyncIterator[World]:
+    """A world on a PostgreSQL server of its own, in `own_database`, that the test may stop and start."""
+    with embedded_postgres(own_database) as url:
         await migrate(url, engine_schema())
         async with open_pool(url) as pool, a_world(pool, tmp_path) as made:
             yield made

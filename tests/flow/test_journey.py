@@ -555,8 +555,10 @@ class Interruption:
         self._turn.close()
 
 
-async def test_a_database_that_restarts_during_an_upload_loses_no_answer(brittle_world: World, tmp_path: Path) -> None:
-    world, server = brittle_world, Interruption(tmp_path / "database")
+async def test_a_database_that_restarts_during_an_upload_loses_no_answer(
+    brittle_world: World, own_database: Path
+) -> None:
+    world, server = brittle_world, Interruption(own_database)
     world.analyser.when_taken = partial(asyncio.to_thread, server.stop)
     world.clock.meanwhile = once(partial(asyncio.to_thread, server.start))
     (taken,) = await world.accept(await a_photograph(world, EYE))
@@ -570,9 +572,9 @@ async def test_a_database_that_restarts_during_an_upload_loses_no_answer(brittle
 
 
 async def test_an_answer_outlives_its_job_that_is_cancelled_because_the_database_is_away(
-    brittle_world: World, tmp_path: Path
+    brittle_world: World, own_database: Path
 ) -> None:
-    world, server, away = brittle_world, Interruption(tmp_path / "database"), asyncio.Event()
+    world, server, away = brittle_world, Interruption(own_database), asyncio.Event()
     world.analyser.when_taken = partial(asyncio.to_thread, server.stop)
 
     async def come_back() -> None:
