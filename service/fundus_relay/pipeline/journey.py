@@ -29,6 +29,7 @@ from .interpret import interpret
 from .ports import Job, Ports
 from .rules import Rules
 from .settle import end, postpone
+from .withdrawal import cancel_if_withdrawn
 
 Step = Callable[[Image, Ports, Rules], Awaitable[bool]]
 """One step of the journey; True when the next one may follow at once."""
@@ -100,6 +101,8 @@ async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
         mark = await tx.mark_credits()
         if await tx.uploads_under_way():  # theirs may be in the count already, or not: it proves nothing about ours
             mark = replace(mark, remaining=None)
+        if await cancel_if_withdrawn(image, tx):
+            return False
         sending = await tx.move_image(image, ImageState.SENDING, credit_mark=mark, attempt=image.attempt + 1)
     if sending is None:
         return False

@@ -19,6 +19,7 @@ from fundus_relay.fhir.attachment import check_picture
 from fundus_relay.fhir.intake import by_entry, position, read_submission
 from fundus_relay.fhir.intake_json import parse
 from fundus_relay.fhir.skeleton import Cutter
+from fundus_relay.fhir.withdrawn import ENTERED_IN_ERROR
 from fundus_relay.imaging.format import MAX_PIXELS, PictureFacts, examine
 
 from .ports import Blobs, Draft, ImageArchive
@@ -64,7 +65,7 @@ async def receive(
         async for chunk in body:
             cutter.feed(chunk)
         submitted = await asyncio.to_thread(lambda: read_submission(parse(cutter.finish()), expected))
-        pictured = [entry for entry in submitted.entries if entry.resource["resourceType"] == "Media"]
+        pictured = [entry for entry in submitted.entries if _is_photograph(entry)]
         facts, issues = await _facts(pictured, drafts, archive, limits)
         if issues and submitted.bundle != "batch":
             raise InvalidResource(*issues)
@@ -79,6 +80,12 @@ async def receive(
         ),
         refused={**submitted.refused, **refused},
     )
+
+
+def _is_photograph(entry: Entry) -> bool:
+    """Whether it brings a picture; a Media that was entered in error takes one back."""
+    resource = entry.resource
+    return bool(resource["resourceType"] == "Media" and resource["status"] != ENTERED_IN_ERROR)
 
 
 class _Draft:
