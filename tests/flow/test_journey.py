@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -15,15 +14,15 @@ from typing import Any
 import pytest
 from tests.fakes.analyser import NOT_UNDERSTOOD, Fault
 from tests.flow.world import LEFT, RIGHT, World, a_photograph
+from tests.interruption import Interruption
 from tests.unit.imaging.pictures import a_jpeg
 
-from fundus_relay.adapters.database.embedded import _Server
 from fundus_relay.domain.analysis import Graded, Lesion, NotFundus, Ungradable
 from fundus_relay.domain.errors import InvalidResource, UploadAmbiguous
 from fundus_relay.domain.geometry import Box
 from fundus_relay.domain.policy import AmbiguousUpload
 from fundus_relay.domain.states import ImageState
-from fundus_relay.domain.values import Upload
+from fundus_relay.domain.values import Entry, Upload
 from fundus_relay.pipeline.journey import prepare_image
 from fundus_relay.pipeline.operator import MayBePaidTwice, Released, release, release_all
 from fundus_relay.pipeline.ports import Job
@@ -33,6 +32,7 @@ from fundus_relay.pipeline.settle import end
 ORDER = [{"reference": "ServiceRequest/77"}]
 EYE = a_jpeg(noise=11)
 OTHER_EYE = a_jpeg(noise=13)
+ERROR = "entered-in-error"
 
 
 @pytest.fixture(autouse=True)
@@ -539,22 +539,6 @@ async def know_credits(world: World) -> None:
 # ----------------------------------------------------------------------------------- an answer while the ledger is away
 
 
-class Interruption:
-    """A database that is stopped and stays away, although its user watches it, until it is started."""
-
-    def __init__(self, home: Path) -> None:
-        self._server = _Server(home)
-        self._turn = ExitStack()
-
-    def stop(self) -> None:
-        self._turn.enter_context(self._server.turn())
-        self._server.stop()
-
-    def start(self) -> None:
-        self._server.start()
-        self._turn.close()
-
-
 async def test_a_database_that_restarts_during_an_upload_loses_no_answer(
     brittle_world: World, own_database: Path
 ) -> None:
@@ -809,3 +793,196 @@ def once(happening: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[Non
             await left.pop()()
 
     return happen
+
+
+# ------------------------------------------------------------------------------------------------- what is taken back
+
+
+def in_error(photograph: Entry) -> Entry:
+    """The same Media as its sender takes it back, without its picture."""
+    return replace(photograph, method="PUT", picture=None, resource={**photograph.resource, "status": ERROR})
+
+
+async def own(world: World, kind: str) -> list[dict[str, Any]]:
+    """Resources at our own endpoint."""
+    async with world.ports.ledger.transaction() as tx:
+        return list((await tx.resources.search(kind, [])).matches)
+
+
+async def test_a_report_whose_only_photograph_was_an_error_is_withdrawn_once(world: World) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1")
+    (taken,) = await world.accept(photograph)
+    await world.finish()
+
+    (first,) = await world.accept(in_error(photograph))
+    await world.finish()
+    (again,) = await world.accept(in_error(photograph))
+    await world.finish()
+
+    assert (await world.report())["status"] == ERROR
+    assert {each["status"] for each in await world.at_ehr("Observation")} == {ERROR}
+    assert {each["status"] for kind in ("DiagnosticReport", "Observation") for each in await own(world, kind)} == {
+        ERROR
+    }
+    assert [each["status"] for each in await own(world, "Media")] == [ERROR]
+    assert (await world.task(taken.task_id))["status"] == "cancelled"
+    assert (await world.task(taken.task_id))["statusReason"]["coding"][0]["code"] == "media-withdrawn"
+    assert len(await world.at_ehr("Provenance")) == 2
+    assert (first.is_new, again.is_new) == (True, False)
+
+
+async def test_the_other_eye_stays_reported_when_one_is_taken_back(world: World) -> None:
+    wrong = await a_photograph(world, EYE, method="PUT", id="m1", basedOn=ORDER)
+    await world.accept(wrong, await a_photograph(world, OTHER_EYE, basedOn=ORDER, bodySite=LEFT))
+    await world.finish()
+
+    await world.accept(in_error(wrong))
+    await world.finish()
+
+    assert (await world.report())["status"] == "preliminary"
+    standing = {"Right eye": ERROR, "Left eye": "preliminary"}
+    assert {each["bodySite"]["text"]: each["status"] for each in await world.at_ehr("Observation")} == standing
+    assert {each["bodySite"]["text"]: each["status"] for each in await own(world, "Observation")} == standing
+    assert sorted(each["status"] for each in await world.at_ehr("Media")) == ["completed", ERROR]
+
+
+async def test_what_is_taken_back_before_it_was_sent_is_not_paid(world: World) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1")
+    await world.accept(photograph)
+
+    await world.accept(in_error(photograph))
+    await world.finish()
+
+    assert world.analyser.times_paid == 0
+    assert await world.at_ehr("DiagnosticReport") == []
+
+
+async def test_an_analysis_that_ends_after_its_photograph_was_taken_back_changes_nothing(world: World) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1")
+    await world.accept(photograph)
+    await world.run_jobs()
+
+    await world.accept(in_error(photograph))
+    await world.finish()
+
+    (image,) = await world.images()
+    assert (image.state, world.analyser.times_paid) == (ImageState.CANCELLED, 1)
+    assert await world.at_ehr("DiagnosticReport") == []
+
+
+async def test_an_upload_under_way_is_settled_before_its_image_is_cancelled(world: World) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1")
+    await world.accept(photograph)
+    (image,) = await world.images()
+    async with world.ports.ledger.transaction() as tx:
+        ready = await tx.move_image(image, ImageState.PREPARED)
+        assert ready is not None
+        mark = await tx.mark_credits()
+        await tx.move_image(ready, ImageState.SENDING, credit_mark=mark, attempt=1)
+
+    await world.accept(in_error(photograph))
+    assert (await world.image(image.id)).state is ImageState.SENDING
+    await world.finish()
+
+    assert (await world.image(image.id)).state is ImageState.CANCELLED
+    assert world.analyser.times_paid == 0
+
+
+async def test_a_picture_that_was_taken_back_and_is_sent_anew_is_reported_and_paid_once(world: World) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1")
+    await world.accept(photograph)
+    await world.finish()
+    await world.accept(in_error(photograph))
+    await world.finish()
+
+    (anew,) = await world.accept(await a_photograph(world, EYE, method="PUT", id="m2", bodySite=LEFT))
+    await world.finish()
+
+    assert (await world.report())["status"] == "preliminary"
+    assert [each["bodySite"]["text"] for each in await world.observations("dr-presence")] == ["Left eye"]
+    assert (await world.task(anew.task_id))["status"] == "completed"
+    assert world.analyser.times_paid == 1
+
+
+async def test_a_picture_stands_as_long_as_one_of_its_media_does(world: World) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1")
+    await world.accept(photograph)
+    await world.accept(await a_photograph(world, EYE, method="PUT", id="m2"))
+    await world.finish()
+
+    await world.accept(in_error(photograph))
+    await world.finish()
+
+    (image,) = await world.images()
+    assert (image.state, image.media_id) == (ImageState.ANSWERED, "m2")
+    assert (await world.report())["status"] == "preliminary"
+
+
+async def test_a_media_that_was_taken_back_does_not_stand_again(world: World) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1")
+    await world.accept(photograph)
+    await world.accept(in_error(photograph))
+
+    with pytest.raises(InvalidResource, match="media-withdrawn"):
+        await world.accept(photograph)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_an_error_that_nobody_knows_is_refused_and_leaves_nothing(world: World, method: str) -> None:
+    photograph = in_error(await a_photograph(world, EYE, id="m1"))
+
+    with pytest.raises(InvalidResource, match="media-not-completed"):
+        await world.accept(replace(photograph, method=method))
+
+    assert await world.images() == []
+    assert await own(world, "Media") == []
+
+
+async def test_the_panel_of_an_eye_that_was_corrected_is_withdrawn_at_our_endpoint_too(world: World) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1", bodySite=LEFT)
+    await world.accept(photograph)
+    await world.finish()
+
+    await world.accept(replace(photograph, resource={**photograph.resource, "bodySite": RIGHT}))
+    await world.finish()
+
+    assert [each["status"] for each in await own(world, "Observation") if each["bodySite"]["text"] == "Left eye"] == [
+        ERROR
+    ]
+
+
+async def test_the_order_is_named_to_each_reader_as_it_knows_it(world: World) -> None:
+    order = Entry(
+        {
+            "resourceType": "ServiceRequest",
+            "status": "active",
+            "intent": "order",
+            "subject": {"reference": "Patient/demo-patient"},
+            "identifier": [{"system": "urn:orders", "value": "77"}],
+        },
+        full_url="urn:uuid:order",
+    )
+    at_ehr = {**order.resource, "id": "77"}
+    await world.ehr.put("/fhir/ServiceRequest/77", json=at_ehr)
+    stored, _ = await world.accept(order, await a_photograph(world, EYE, basedOn=[{"reference": "urn:uuid:order"}]))
+
+    await world.finish()
+
+    (report,) = await own(world, "DiagnosticReport")
+    assert report["basedOn"] == [{"reference": f"ServiceRequest/{stored.resource['id']}"}]
+    assert (await world.report())["basedOn"] == [{"reference": "ServiceRequest/77"}]
+
+
+async def test_a_signed_report_whose_photograph_is_taken_back_waits_for_a_person(world: World) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1")
+    (taken,) = await world.accept(photograph)
+    await world.finish()
+    signed = {**(await world.report()), "status": "final"}
+    await world.ehr.put(f"/fhir/DiagnosticReport/{signed['id']}", json=signed)
+
+    await world.accept(in_error(photograph))
+    await world.finish()
+
+    task = await world.task(taken.task_id)
+    assert task["status"] == "on-hold"
+    assert "report-signed" in task["statusReason"]["text"]

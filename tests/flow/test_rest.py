@@ -707,3 +707,25 @@ async def test_without_a_database_nothing_is_taken_and_the_probes_tell(tmp_path:
 
 async def _no_engine(*_: object) -> None:
     raise AssertionError("nothing was accepted")
+
+
+async def test_a_photograph_is_taken_back_by_what_we_showed_and_no_pixels_are_needed(
+    client: httpx.AsyncClient, picture: bytes
+) -> None:
+    await put(client, a_media(picture, id="m1"))
+    shown = (await client.get("/Media/m1")).json()
+
+    withdrawn = await put(client, {**shown, "status": "entered-in-error"})
+    bare = {"resourceType": "Media", "id": "m1", "status": "entered-in-error", "subject": {"reference": "Patient/p1"}}
+    again = await put(client, {**bare, "content": {"contentType": "image/jpeg"}})
+
+    assert (withdrawn.status_code, withdrawn.json()["status"]) == (200, "entered-in-error")
+    assert (again.status_code, again.headers["ETag"]) == (200, withdrawn.headers["ETag"])
+    assert withdrawn.json()["content"] == shown["content"]
+
+
+async def test_an_unknown_photograph_cannot_be_taken_back(client: httpx.AsyncClient, picture: bytes) -> None:
+    refused = await put(client, a_media(picture, id="never-seen", status="entered-in-error"))
+
+    assert refused.status_code == 422
+    assert (await client.get("/Media/never-seen")).status_code == 404

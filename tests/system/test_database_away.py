@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.analyser import FakeAnalyser
+from tests.interruption import Interruption
 from tests.system.dying_worker import QUICK
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.adapters.blobs import DirectoryBlobs
 from fundus_relay.adapters.clock import SystemClock
-from fundus_relay.adapters.database.embedded import _Server, embedded_postgres
+from fundus_relay.adapters.database.embedded import embedded_postgres
 from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.migrate import migrate
 from fundus_relay.adapters.database.pool import Pool, connected, open_pool
@@ -40,7 +41,7 @@ AWAY_FOR_WAITS = 3
 class WaitingRoom(SystemClock):
     """The machine's clock; the database is back after some waits."""
 
-    def __init__(self, server: _Server) -> None:
+    def __init__(self, server: Interruption) -> None:
         self._server = server
         self._waits = 0
 
@@ -72,7 +73,7 @@ async def images(pool: Pool, ports: Ports) -> list[Image | None]:
 
 
 async def test_an_answer_outlives_the_lane_that_stops_because_the_database_is_away(tmp_path: Path) -> None:
-    server, stop, ended = _Server(tmp_path / "database"), asyncio.Event(), asyncio.Semaphore(0)
+    server, stop, ended = Interruption(tmp_path / "database"), asyncio.Event(), asyncio.Semaphore(0)
     with embedded_postgres(tmp_path / "database") as url:
         await migrate(url, engine_schema())
         async with open_pool(url) as pool:

@@ -15,7 +15,7 @@ class ImageState(StrEnum):
     ANSWERED = "answered"
     REJECTED = "rejected"  # the sender must send another picture
     PARKED = "parked"  # waits for a person
-    CANCELLED = "cancelled"
+    CANCELLED = "cancelled"  # its sender has taken it back
 
 
 class StudyState(StrEnum):
@@ -57,9 +57,9 @@ IMAGE_MOVES: dict[ImageState, frozenset[ImageState]] = {
     _I.SENDING: frozenset({_I.ANALYSING, _I.PREPARED, _I.REJECTED, _I.PARKED}),
     _I.ANALYSING: frozenset({_I.ANSWERED, _I.PARKED, _I.CANCELLED}),
     _I.PARKED: frozenset({_I.PREPARED, _I.ANALYSING, _I.REJECTED, _I.CANCELLED}),
-    _I.ANSWERED: frozenset(),
-    _I.REJECTED: frozenset(),
-    _I.CANCELLED: frozenset(),
+    _I.ANSWERED: frozenset({_I.CANCELLED}),
+    _I.REJECTED: frozenset({_I.CANCELLED}),
+    _I.CANCELLED: frozenset({_I.RECEIVED, _I.ANALYSING, _I.ANSWERED, _I.PARKED}),  # sent again as a new Media
 }
 
 DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {

@@ -9,9 +9,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from fundus_relay.domain.values import Json
 
-from .narrative import narrative
-
-WITHDRAWN = "Withdrawn: a later revision of the report no longer says this."
+from .withdrawn import ENTERED_IN_ERROR, WITHDRAWN, withdrawn
 
 _ESCAPED = str.maketrans({"\\": "\\\\", "|": "\\|", ",": "\\,", "$": "\\$"})
 
@@ -24,12 +22,10 @@ def token_of(resource: Json) -> str:
 
 def is_withdrawn(at_ehr: Json) -> bool:
     """Whether it was we who took it back, and no person."""
-    return at_ehr.get("status") == "entered-in-error" and WITHDRAWN in at_ehr.get("text", {}).get("div", "")
+    return at_ehr.get("status") == ENTERED_IN_ERROR and WITHDRAWN in at_ehr.get("text", {}).get("div", "")
 
 
-def delivery_bundle(
-    resources: Sequence[Json], known: Mapping[str, Json], withdrawn: Sequence[Json], base_url: str
-) -> Json:
+def delivery_bundle(resources: Sequence[Json], known: Mapping[str, Json], gone: Sequence[Json], base_url: str) -> Json:
     """The transaction.
 
     New resources are conditional creates; known ones are updated under their id at the EHR, and only as the version
@@ -38,7 +34,7 @@ def delivery_bundle(
 
     Args:
         known: what the EHR holds now, by `Type/id` of ours.
-        withdrawn: Observations at the EHR that an earlier revision had and this one no longer has.
+        gone: Observations at the EHR that an earlier revision had and this one no longer has.
         base_url: of the EHR; references to it by full URL become relative.
     """
     links = {name: _link(name, known) for name in map(_name, resources)}
@@ -48,7 +44,7 @@ def delivery_bundle(
         "type": "transaction",
         "entry": [
             *(_entry(resource, links, known, base_url) for resource in written),
-            *(_withdrawal(resource) for resource in withdrawn),
+            *(_withdrawal(resource) for resource in gone),
         ],
     }
 
@@ -71,12 +67,7 @@ def _entry(resource: Json, links: Mapping[str, str], known: Mapping[str, Json], 
 
 def _withdrawal(at_ehr: Json) -> Json:
     """An answer that is no longer ours, such as the panel of an eye that the sender has corrected."""
-    withdrawn = {
-        **at_ehr,
-        "status": "entered-in-error",
-        "text": narrative([WITHDRAWN]),
-    }
-    return {"fullUrl": _url(f"withdrawn {_name(at_ehr)}"), "resource": withdrawn, "request": _update(at_ehr)}
+    return {"fullUrl": _url(f"withdrawn {_name(at_ehr)}"), "resource": withdrawn(at_ehr), "request": _update(at_ehr)}
 
 
 def _update(at_ehr: Json) -> Json:

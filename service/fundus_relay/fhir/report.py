@@ -81,7 +81,7 @@ def build_report(
     setting = Setting(study, issued.isoformat(timespec="milliseconds"), organization)
     found = {image.id: findings(image, setting) for image in told}
     panels = [
-        _panel(eye, [each for image in told if image.laterality is eye for each in found[image.id]], setting)
+        _panel([image for image in told if image.laterality is eye and found[image.id]], found, setting)
         for eye in dict.fromkeys(image.laterality for image in told if found[image.id])
     ]
     observations = [each for image in told for each in found[image.id]]
@@ -162,13 +162,20 @@ def _line(image: Image) -> tuple[str, str]:
     return _EYE_NAMES[image.laterality], text
 
 
+def _said(image: Image) -> str:
+    """An image's result in one sentence that says whose it is."""
+    eye, text = _line(image)
+    return f"{eye}: {text} ({device.METHODS[image.is_standin]})."
+
+
 def _warnings(images: Sequence[Image]) -> list[str]:
     standin = [device.STANDIN] if any(image.is_standin for image in images) else []
     return [*standin, "AI-generated, unreviewed, not a diagnosis.", device.DISCLAIMER]
 
 
-def _panel(eye: Laterality | None, members: Sequence[Json], setting: Setting) -> Json:
+def _panel(images: Sequence[Image], found: Mapping[str, Sequence[Json]], setting: Setting) -> Json:
     """The findings of one eye; has no value of its own: a roll-up would be our claim, not the analyser's."""
+    eye, members = images[0].laterality, [each for image in images for each in found[image.id]]
     named = identifier(names.SID_RESULT, setting.study.key, "panel", eye or "")
     code = codes.concept("eye-panel")
     first = members[0]
@@ -177,7 +184,7 @@ def _panel(eye: Laterality | None, members: Sequence[Json], setting: Setting) ->
         "resourceType": "Observation",
         "id": id_of(named),
         **{name: first[name] for name in kept if name in first},
-        "text": narrative([f"{codes.EYES[eye]['text']}: {len(members)} findings (AI-generated, unreviewed)"]),
+        "text": narrative([*(_said(image) for image in images), "AI-generated, unreviewed, not a diagnosis."]),
         "identifier": [named],
         "code": code,
         "bodySite": codes.EYES[eye],

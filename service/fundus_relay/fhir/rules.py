@@ -15,6 +15,7 @@ from .attachment import stated_media_type
 from .names import SNOMED
 from .references import Names
 from .search_index import check_lengths
+from .withdrawn import ENTERED_IN_ERROR
 
 TYPES = frozenset({
     "Media", "Patient", "Device", "ServiceRequest", "ImagingStudy",
@@ -36,7 +37,6 @@ _VOID = {
     "Encounter": frozenset({"cancelled", "entered-in-error"}),
 }
 _WHY_NOT = {
-    "entered-in-error": "it was entered in error; nothing is analysed",
     "preparation": "the photograph is not taken yet",
     "in-progress": "the photograph is not finished yet",
     "not-done": "no photograph was taken",
@@ -59,7 +59,7 @@ def check_rules(entry: Entry) -> Iterator[Issue]:
 
 def _check_media(media: Json, element: str) -> Iterator[Issue]:
     status = media.get("status", "unknown")
-    if status != "completed":
+    if status not in {"completed", ENTERED_IN_ERROR}:
         yield Issue(f"{element}.status", "business-rule", f"{status}: {_WHY_NOT[status]}", "media-not-completed")
     if "subject" not in media:
         yield Issue(f"{element}.subject", "required", "a photograph needs its patient", "element-missing")
@@ -70,7 +70,8 @@ def _check_media(media: Json, element: str) -> Iterator[Issue]:
         yield Issue(
             f"{element}.subject", "required", "the patient needs a reference or an identifier", "element-missing"
         )
-    yield from _check_content(media["content"], f"{element}.content")
+    if status != ENTERED_IN_ERROR:  # whoever takes a photograph back need not send it again
+        yield from _check_content(media["content"], f"{element}.content")
     if len(eyes(media)) > 1:
         yield Issue(f"{element}.bodySite", "conflict", "the codes name different eyes", "laterality-conflict")
 

@@ -42,6 +42,7 @@ _REASONS = {
     "record-credentials-refused": "the EHR refuses the service's token or its rights",
     "record-refused": "the EHR refuses the report",
     "delivery-horizon-passed": "the EHR was out of reach for too long",
+    "media-withdrawn": "the photograph was entered in error by its sender",
     "store-unavailable": "the service's own store cannot be reached now",
     "picture-damaged": "the picture does not decode",
     "picture-too-large": "the picture cannot be made small enough",
@@ -70,7 +71,7 @@ def build_task(submission: Submission, study: Study, images: Sequence[Image], de
         "businessStatus": {"coding": [{"system": TASK_CODES, "code": business}], "text": _WORDS[business]},
         "intent": "order",
         "code": {"text": "Analyse fundus photographs and report"},
-        **({"basedOn": study.context["basedOn"]} if "basedOn" in study.context else {}),
+        **({"basedOn": orders} if (orders := _orders(study)) else {}),
         "focus": media[0],
         "for": study.context.get("subject", study.subject),
         "authoredOn": submission.accepted_at.isoformat(timespec="milliseconds"),
@@ -80,12 +81,20 @@ def build_task(submission: Submission, study: Study, images: Sequence[Image], de
     }
 
 
+def _orders(study: Study) -> list[Json]:
+    """As our endpoint knows them: a Task is read there only."""
+    return list(study.context.get("ours", study.context).get("basedOn", []))
+
+
 def _state(
     own: Sequence[Image], images: Sequence[Image], study: Study, newest: Sequence[Delivery]
 ) -> tuple[TaskState, str, str | None]:
     """Task.status, business status and reason."""
+    parked = [each for each in newest if each.state is DeliveryState.PARKED]
     if all(image.state is ImageState.CANCELLED for image in own):
-        return TaskState.CANCELLED, "cancelled", None
+        if parked:  # the EHR may still show what was taken back
+            return TaskState.ON_HOLD, "on-hold", parked[0].reason
+        return TaskState.CANCELLED, "cancelled", own[0].reason
     held = [image for image in own if _is_held(image)]
     moving = [image for image in own if not _is_settled(image) and not _is_held(image)]
     if moving:
@@ -97,7 +106,6 @@ def _state(
         return TaskState.ON_HOLD, "on-hold", held[0].reason
     if all(_failure(image) for image in own):
         return TaskState.FAILED, "failed", _failure(own[0])
-    parked = [each for each in newest if each.state is DeliveryState.PARKED]
     if parked:
         return TaskState.ON_HOLD, "on-hold", parked[0].reason
     if not newest or any(not _is_settled(image) and not _is_held(image) for image in images):

@@ -20,6 +20,7 @@ from fundus_relay.fhir.literals import tail
 from .identity import OURS, Known, at_ehr, id_at_ehr, is_ours, points_to, study_key
 from .ports import Clock, Job, Ledger, Transaction
 from .tasks import open_task
+from .withdrawal import send_anew, take_back
 
 
 async def accept(submitted: Submitted, ledger: Ledger, clock: Clock) -> list[Accepted | RelayError]:
@@ -69,6 +70,9 @@ async def _accept_together(entries: Sequence[Entry], ledger: Ledger, clock: Cloc
         for p in placed:
             if p.found is not None:
                 answers[p.reference] = Accepted(p.found, is_new=False)
+                continue
+            if (taken_back := await take_back(p.entry, tx)) is not None:
+                answers[p.reference] = taken_back
                 continue
             stored, is_new = await tx.resources.put(_stored_form(p, links), is_fresh=p.entry.method == "POST")
             answers[p.reference] = Accepted(stored, is_new)
@@ -229,6 +233,9 @@ async def _take(
     if is_new:
         await tx.enqueue(Job.IMAGE, image.id)
         return study, image, True
+    if image.state is ImageState.CANCELLED:
+        eye, taken_at = laterality(entry.resource), captured(entry.resource)
+        return study, await send_anew(image, stored["id"], eye, taken_at, clock.now(), tx), True
     image = await _correct_eye(entry, image, stored["id"], tx)
     return study, image, image.media_id != stored["id"]
 
@@ -284,8 +291,12 @@ async def _correct_eye(entry: Entry, image: Image, media_id: str, tx: Transactio
 
 
 def _context(sent: Json, stored: Json, known: dict[str, Known]) -> Json:
-    """What the report repeats: `subject` as our endpoint knows it, everything else as the EHR does."""
+    """What the report repeats, as the EHR knows it; `subject` and all in `ours` as our endpoint does."""
     context: Json = {"subject": stored["subject"]}
+    ours: Json = {name: stored[name] for name in ("basedOn", "encounter") if name in stored}
+    if parts := [ref for ref in stored.get("partOf", []) if points_to(ref, "ImagingStudy", known)]:
+        ours["imagingStudy"] = parts
+    context |= {"ours": ours} if ours else {}
     orders = [ref for each in sent.get("basedOn", []) if (ref := at_ehr(each, known))]
     studies = [
         ref

@@ -31,6 +31,7 @@ from .ports import Job, Ports
 from .receipt import keep_receipt
 from .rules import Rules
 from .settle import end, postpone
+from .withdrawal import cancel_if_withdrawn
 
 Step = Callable[[Image, Ports, Rules], Awaitable[bool]]
 """One step of the journey; True when the next one may follow at once."""
@@ -140,6 +141,8 @@ async def _know_credits(ports: Ports) -> None:
 async def _commit_to_send(image: Image, ports: Ports) -> Image | None:
     async with ports.ledger.transaction() as tx:
         mark = await tx.mark_credits()
+        if await cancel_if_withdrawn(image, tx):
+            return None
         return await tx.move_image(
             image,
             ImageState.SENDING,

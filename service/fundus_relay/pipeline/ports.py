@@ -243,6 +243,10 @@ class Transaction(Protocol):
         """In the order of arrival; not locked (lock the study)."""
         ...
 
+    async def image_of_media(self, media_id: str, sha256: str) -> Image | None:
+        """The image that this Media brought, as the first or again; not locked (lock the study first)."""
+        ...
+
     async def move_image(
         self,
         image: Image,

@@ -20,6 +20,7 @@ from fundus_relay.fhir.intake import by_entry, position, read_submission
 from fundus_relay.fhir.intake_json import parse
 from fundus_relay.fhir.literals import Bases
 from fundus_relay.fhir.skeleton import Cutter
+from fundus_relay.fhir.withdrawn import ENTERED_IN_ERROR
 from fundus_relay.imaging.format import MAX_PIXELS, PictureFacts, examine
 
 from .ports import Blobs, Draft, ImageArchive
@@ -73,7 +74,7 @@ async def receive(
             cutter.feed(chunk)
             await drafts.drain()
         submitted = await _read(cutter.finish(), expected, bases)
-        pictured = [entry for entry in submitted.entries if entry.resource["resourceType"] == "Media"]
+        pictured = [entry for entry in submitted.entries if _is_photograph(entry)]
         facts, issues = await _facts(pictured, drafts, archive, limits)
         if issues and submitted.bundle != "batch":
             raise InvalidResource(*issues)
@@ -95,6 +96,12 @@ async def _read(skeleton: bytes, expected: str | None, bases: Bases) -> Submitte
     if len(skeleton) <= SMALL:
         return read_submission(parse(skeleton), expected, bases)
     return await asyncio.to_thread(lambda: read_submission(parse(skeleton), expected, bases))
+
+
+def _is_photograph(entry: Entry) -> bool:
+    """Whether it brings a picture; a Media that was entered in error takes one back."""
+    resource = entry.resource
+    return bool(resource["resourceType"] == "Media" and resource["status"] != ENTERED_IN_ERROR)
 
 
 class _Draft:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from uuid import uuid4
 
 from fundus_relay.domain.analysis import AnalysisFailed
 from fundus_relay.domain.states import IMAGE_SETTLED, DeliveryState, ImageState, StudyState
 from fundus_relay.domain.values import Delivery, Image, Json, Study
 from fundus_relay.fhir.report import build_report, fingerprint
+from fundus_relay.fhir.withdrawn import withdrawn, withdrawn_report
 
 from .poll import ON_HOLD
 from .ports import Job, Ports, Transaction
 from .rules import Rules
 from .tasks import refresh_tasks
+from .withdrawal import cancel_if_withdrawn
 
 
 async def report_study(study_id: str, ports: Ports, rules: Rules) -> None:
@@ -23,10 +26,12 @@ async def report_study(study_id: str, ports: Ports, rules: Rules) -> None:
         study = await tx.study(study_id)
         if study is None:
             return
-        images = await tx.images(study_id)
-        if is_reportable(images) and (digest := fingerprint(study, images)) != study.fingerprint:
+        images = [await cancel_if_withdrawn(image, tx) or image for image in await tx.images(study_id)]
+        told = [image for image in images if image.state is not ImageState.CANCELLED]
+        is_due = is_reportable(told) or (study.revision > 0 and len(told) < len(images))
+        if is_due and (digest := fingerprint(study, told)) != study.fingerprint:
             study = replace(study, state=StudyState.REPORTED, revision=study.revision + 1, fingerprint=digest)
-            await _issue(tx, study, images, ports, rules)
+            await _issue(tx, study, told, ports, rules)
         await refresh_tasks(tx, study, images)
 
 
@@ -36,9 +41,11 @@ def is_reportable(images: Sequence[Image]) -> bool:
     An image that waits for people (parked, or on hold at the analyser) does not keep the others' results back: the
     report is then `partial` and names it.
     """
-    return all(is_settled(image) for image in images) and any(
-        image.analysis is not None and not isinstance(image.analysis, AnalysisFailed) for image in images
-    )
+    return all(is_settled(image) for image in images) and has_answer(images)
+
+
+def has_answer(images: Sequence[Image]) -> bool:
+    return any(image.analysis is not None and not isinstance(image.analysis, AnalysisFailed) for image in images)
 
 
 def is_settled(image: Image) -> bool:
@@ -46,22 +53,24 @@ def is_settled(image: Image) -> bool:
 
 
 async def _issue(tx: Transaction, study: Study, images: Sequence[Image], ports: Ports, rules: Rules) -> None:
-    """Store a report revision and make it due at every destination."""
+    """Store a report revision and make it due at every destination.
+
+    Args:
+        images: what the report tells of; when none of them has an answer any more, the report is withdrawn.
+    """
     now = ports.clock.now()
-    media: dict[str, Json] = {}
-    for image in images:
-        if (resource := await tx.resources.read("Media", image.media_id)) is not None:
-            media[image.media_id] = resource
-    report = build_report(
-        study,
-        images,
-        media,
-        revision=study.revision,
-        issued=now.replace(microsecond=now.microsecond // 1000 * 1000),  # an instant in FHIR servers has milliseconds
-        public_url=rules.public_url,
-        organization=rules.organization,
-    )
-    for resource in report.resources:
+    issued = now.replace(microsecond=now.microsecond // 1000 * 1000)  # an instant in FHIR servers has milliseconds
+    earlier = await tx.deliveries(study.id)
+    said = earlier[-1].resources if earlier else ()
+    if has_answer(images) or not said:
+        told = await _told(tx, study, images, issued, rules)
+        gone = _no_longer_said(said, told)
+        # the EHR's Observations are withdrawn by whoever writes the report there; a Media is not, so it goes along
+        resources = (*told, *(each for each in gone if each["resourceType"] == "Media"))
+    else:
+        resources = withdrawn_report(said, revision=study.revision, issued=issued.isoformat(timespec="milliseconds"))
+        gone = ()
+    for resource in (*resources, *gone):
         if resource["resourceType"] != "Media":  # ours is the one that was sent
             await tx.resources.put(_for_our_readers(resource, study))
     await tx.save_study(study)
@@ -72,15 +81,44 @@ async def _issue(tx: Transaction, study: Study, images: Sequence[Image], ports: 
             revision=study.revision,
             destination=destination,
             state=DeliveryState.DUE,
-            resources=report.resources,
-            report_id=report.diagnostic_report["id"],
+            resources=resources,
+            report_id=resources[0]["id"],
             since=now,
         )
         await tx.add_delivery(delivery)
         await tx.enqueue(Job.DELIVERY, delivery.id)
 
 
+async def _told(
+    tx: Transaction, study: Study, images: Sequence[Image], issued: datetime, rules: Rules
+) -> tuple[Json, ...]:
+    media: dict[str, Json] = {}
+    for image in images:
+        if (resource := await tx.resources.read("Media", image.media_id)) is not None:
+            media[image.media_id] = resource
+    report = build_report(
+        study,
+        images,
+        media,
+        revision=study.revision,
+        issued=issued,
+        public_url=rules.public_url,
+        organization=rules.organization,
+    )
+    return report.resources
+
+
+def _no_longer_said(said: Sequence[Json], told: Sequence[Json]) -> tuple[Json, ...]:
+    """What the revision before had and this one has not, such as the panel of an eye that was corrected."""
+    still = {(each["resourceType"], each["id"]) for each in told}
+    return tuple(
+        withdrawn(each)
+        for each in said
+        if each["resourceType"] in {"Observation", "Media"} and (each["resourceType"], each["id"]) not in still
+    )
+
+
 def _for_our_readers(resource: Json, study: Study) -> Json:
-    """The resource with the Patient as our own endpoint knows it; the EHR's form may be a search."""
-    subject = study.context.get("subject")
-    return {**resource, "subject": subject} if subject and "subject" in resource else resource
+    """The resource with its references as our own endpoint knows them; the EHR's form may be a search."""
+    ours = {**study.context.get("ours", {}), "subject": study.context.get("subject")}
+    return {**resource, **{name: reference for name, reference in ours.items() if reference and name in resource}}

@@ -8,8 +8,8 @@ def test_every_state_has_a_row() -> None:
     assert set(DELIVERY_MOVES) == set(DeliveryState)
 
 
-def test_an_answered_image_never_moves_again() -> None:
-    assert IMAGE_MOVES[ImageState.ANSWERED] == frozenset()
+def test_an_answered_image_moves_only_when_its_sender_takes_it_back() -> None:
+    assert IMAGE_MOVES[ImageState.ANSWERED] == {ImageState.CANCELLED}
 
 
 def test_every_state_is_reached_from_the_first() -> None:
@@ -22,6 +22,7 @@ def test_every_state_is_reached_from_the_first() -> None:
 def test_an_image_is_never_uploaded_without_having_been_marked_as_sending() -> None:
     assert {state for state, moves in IMAGE_MOVES.items() if ImageState.ANALYSING in moves} == {
         ImageState.SENDING,
+        ImageState.CANCELLED,  # sent again as a new Media, to be asked for again; nothing is uploaded
         ImageState.PARKED,  # released by a person, to be asked for again; nothing is uploaded
     }
 

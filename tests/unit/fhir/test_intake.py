@@ -78,7 +78,6 @@ TWICE = [{"system": "urn:s", "value": "1"}, {"system": "urn:s", "value": "1"}]
     [
         ({"status": LEAVE_OUT}, "Media.status", "element-missing"),
         ({"status": "current"}, "Media.status", "code-unknown"),
-        ({"status": "entered-in-error"}, "Media.status", "media-not-completed"),
         ({"status": "preparation"}, "Media.status", "media-not-completed"),
         ({"status": "in-progress"}, "Media.status", "media-not-completed"),
         ({"status": "not-done"}, "Media.status", "media-not-completed"),

@@ -138,7 +138,7 @@ async def test_the_width_of_a_turned_picture_may_be_as_stored_or_as_shown(blobs:
         ({"hash": "%"}, {}, "Media.content.hash", "hash-wrong"),
         ({}, {"width": 1411}, "Media.width", "dimensions-wrong"),
         ({}, {"height": 1411}, "Media.height", "dimensions-wrong"),
-        ({}, {"status": "entered-in-error"}, "Media.status", "media-not-completed"),
+        ({}, {"status": "not-done"}, "Media.status", "media-not-completed"),
         ({}, {"subject": {"reference": "Group/1"}}, "Media.subject", "reference-type"),
     ],
 )

@@ -104,6 +104,14 @@ class PostgresTransaction:
     async def images(self, study_id: str) -> Sequence[Image]:
         return [image_of(row) for row in await self._of_study("image", study_id, "arrival")]
 
+    async def image_of_media(self, media_id: str, sha256: str) -> Image | None:
+        rows = await self._run(
+            "select image.* from image join submission using (study_id)"
+            " where source_sha256 = %s and submission.image_media ->> image.id::text = %s limit 1",
+            [sha256, media_id],
+        )
+        return image_of(rows[0]) if rows else None
+
     async def move_image(
         self,
         image: Image,

@@ -1,0 +1,52 @@
+"""What we said and take back: the same resource, marked so that no reader takes it for a result.
+
+Source: FHIR R4 4.0.1, value sets diagnostic-report-status and observation-status: `entered-in-error` is for what was
+released already and must be withdrawn; `cancelled` is for what never came to a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fundus_relay.domain.values import Json
+
+from . import names
+from .identity import id_of
+from .narrative import narrative
+
+ENTERED_IN_ERROR = "entered-in-error"
+WITHDRAWN = "Withdrawn: a later revision of the report no longer says this."
+
+_PHOTOGRAPHS = "The photographs were entered in error by their sender; no statement is made about this patient's eyes."
+
+
+def withdrawn(resource: Json) -> Json:
+    """A DiagnosticReport, Observation or Media that no longer stands."""
+    taken_back = {**resource, "status": ENTERED_IN_ERROR}
+    if resource["resourceType"] == "Media":
+        return taken_back
+    if resource["resourceType"] == "DiagnosticReport":
+        return {**taken_back, "text": narrative([WITHDRAWN, _PHOTOGRAPHS]), "conclusion": f"{WITHDRAWN} {_PHOTOGRAPHS}"}
+    return {**taken_back, "text": narrative([WITHDRAWN])}
+
+
+def withdrawn_report(said: Sequence[Json], *, revision: int, issued: str) -> tuple[Json, ...]:
+    """The newest revision, taken back as a whole by a further one.
+
+    Args:
+        said: resources of the newest revision, the DiagnosticReport first.
+        issued: FHIR instant.
+    """
+    return tuple(_taken_back(each, said[0], revision, issued) for each in said)
+
+
+def _taken_back(resource: Json, report: Json, revision: int, issued: str) -> Json:
+    match resource["resourceType"]:
+        case "DiagnosticReport" | "Observation":
+            return {**withdrawn(resource), "issued": issued}
+        case "Media":
+            return withdrawn(resource)
+        case "Provenance":
+            named = {"system": names.SID_REPORT, "value": f"{report['identifier'][0]['value']}/provenance/{revision}"}
+            return {**resource, "id": id_of(named), "recorded": issued}
+    return resource
