@@ -154,6 +154,29 @@ async def test_another_server_is_not_asked(setting: Setting, fetch: Fetch) -> No
         "http://localhost:{port}/pictures/%2E./other/1",
         "http://localhost:{port}/pictures/..%2fother/1",
         "http://localhost:{port}/pictures/%252e%252e/other",
+        "http://localhost:{port}/pictures/%25252e%25252e/other",
+        "http://localhost:{port}/pictures/..;/other/1",
+        "http://localhost:{port}/pictures/..;a=1/other/1",
+        "http://localhost:{port}/pictures/..%3B/other/1",
+        "http://localhost:{port}/pictures/.;/1",
+        "http://localhost:{port}/pictures/%2f1",
+        "http://localhost:{port}/pictures/%5C..%5cother",
+        "http://localhost:{port}/pictures/%u002e%u002e/other",
+        "http://localhost:{port}/pictures/1%",
+        "http://localhost:{port}/pictures/1%2",
+        "http://localhost:{port}/pictures/1%00.jpg",
+        "http://localhost:{port}/pictures/1%0d%0aX-Other:%201",
+        "http://localhost:{port}/pictures/1%09",
+        "http://localhost:{port}/pictures/1%7F",
+        "http://localhost:{port}/pictures/1%C2%85",
+        "http://localhost:{port}/pictures/%80",
+        "http://localhost:{port}/pictures/%ff",
+        "http://localhost:{port}/pictures/%c0%ae%c0%ae/other/1",
+        "http://localhost:{port}/pictures/..%c0%afother/1",
+        "http://localhost:{port}/pictures/..%e0%80%afother/1",
+        "http://localhost:{port}/pictures/%EF%BC%8E%EF%BC%8E/other/1",
+        "http://localhost:{port}/pictures/..%EF%BC%8Fother/1",
+        "http://localhost:{port}/pictures/%E2%80%A5/other/1",
         "http://localhost:{port}/pictures\\..\\other",
         "http://localhost:{port}/pictures/1#x",
         "http://localhost:{port}/pictures/1 2",
@@ -180,6 +203,16 @@ async def test_what_is_not_below_a_listed_base_is_not_asked(server: Server, base
         await fetch(HttpImageArchive((base,), LOOPBACK), url.format(port=server.port))
 
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["OD%201.jpg", "a..b/c.;v=1/1", "...", "%E0%B4%B0%E0%B5%8D%E2%80%8D%E0%A4%A8", "%C3%A9%CC%81", "1?of=../a%2Fb%ff"],
+)
+async def test_a_name_that_is_merely_unusual_is_asked_for(server: Server, base: str, fetch: Fetch, path: str) -> None:
+    server.answers[f"/pictures/{path}"] = an_answer()
+
+    assert await fetch(HttpImageArchive((base,), LOOPBACK), f"{base}/{path}") == PICTURE
 
 
 @pytest.mark.parametrize(

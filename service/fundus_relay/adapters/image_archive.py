@@ -15,7 +15,8 @@ from datetime import timedelta
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from socket import SOCK_STREAM
-from urllib.parse import SplitResult, urlsplit
+from unicodedata import normalize
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpx
 
@@ -31,7 +32,15 @@ FETCH_WITHIN_S = 120.0
 
 _PORTS = {"http": 80, "https": 443}
 _FOREIGN = re.compile(r"[^!-\[\]^-~]|#")  # white space, control characters, backslash, what is not ASCII, fragments
-_TRICKS = re.compile(r"%2[eEfF]|%5[cC]|%25|(?:^|/)\.{1,2}(?:/|\Z)")  # what one reader unescapes and another does not
+_TRICKS = re.compile(
+    r"%(?![0-9a-f]{2})"  # no escape, or one of a dialect: %u002e
+    r"|%2[ef5]|%5c"  # dots, slashes and backslashes, and the percent sign that would hide any of them one level deeper
+    r"|(?:^|/)\.{1,2}(?:[/;]|%3b|\Z)",  # steps up, also with a parameter, which some servers cut off before they step
+    re.IGNORECASE,
+)
+"""What one reader unescapes and another does not."""
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_STEPS = re.compile(r"[./\\;%]")
 _PASSING = frozenset({408, 425, 429})
 _NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -138,7 +147,18 @@ def _split(url: str) -> SplitResult | None:
         is_plain = parts.scheme in _PORTS and parts.hostname and "@" not in parts.netloc and _port(parts) > 0
     except ValueError:
         return None
-    return parts if is_plain and not _FOREIGN.search(url) and not _TRICKS.search(parts.path) else None
+    return parts if is_plain and not _FOREIGN.search(url) and _says_one_thing(parts.path) else None
+
+
+def _says_one_thing(path: str) -> bool:
+    """Whether a path steps nowhere, whoever unescapes it, how often, and into whichever alphabet."""
+    if _TRICKS.search(path):
+        return False
+    try:
+        text = unquote(path, errors="strict")
+    except UnicodeDecodeError:  # also an overlong spelling of a slash
+        return False
+    return not _CONTROLS.search(text) and _STEPS.findall(normalize("NFKC", text)) == _STEPS.findall(text)
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.values import Entry, Json, Submitted
 
 from .intake_bundle import bundle_entries
+from .intake_content import Content, Examined
 from .intake_structure import Pointer, examine_structure, model_of
 from .literals import Bases
-from .references import Names, check_patients, check_pointers
-from .rules import TYPES, check_rules, check_together, eyes
+from .rules import TYPES, eyes
 
 _NO_BASES = Bases()
 _ENTRY = re.compile(r"Bundle\.entry\[(\d+)\]")
@@ -45,15 +45,25 @@ def read_submission(document: Json, expected: str | None = None, bases: Bases = 
         bundle = document.get("type")
     else:
         entries, issues, bundle = [Entry(document, element=kind)], [], None
-    issues += _check(entries, is_bundle=bundle is not None)
+    examined, structural = _examine(entries)
     refused: dict[int, InvalidResource] = {}
+    if structural:  # what has no structure cannot be asked anything else
+        refused = _fates([*issues, *structural], bundle)
+        examined, issues = [each for each in examined if position(each.entry.element) not in refused], []
+    content = Content(examined, is_bundle=bundle is not None)
+    issues += content.issues()
     while issues:
-        if bundle != "batch":
-            raise InvalidResource(*issues)
-        refused |= by_entry(issues)
-        entries = [entry for entry in entries if position(entry.element) not in refused]
-        issues = _check(entries, is_bundle=True)
-    return Submitted(tuple(_finished(entry) for entry in entries), bundle, refused)
+        found = _fates(issues, bundle)
+        refused |= found
+        issues = content.issues_without([f"Bundle.entry[{at}].resource" for at in found])
+    return Submitted(tuple(_finished(entry) for entry in content.entries), bundle, refused)
+
+
+def _fates(issues: Sequence[Issue], bundle: str | None) -> dict[int, InvalidResource]:
+    """What is wrong with each entry of a batch; all else is refused as a whole."""
+    if bundle != "batch":
+        raise InvalidResource(*issues)
+    return by_entry(issues)
 
 
 def by_entry(issues: Sequence[Issue]) -> dict[int, InvalidResource]:
@@ -89,32 +99,18 @@ def captured(media: Json) -> str | None:
     return str(moment) if moment else None
 
 
-def _check(entries: list[Entry], *, is_bundle: bool) -> list[Issue]:
-    """Structure first: what has none cannot be asked anything else."""
-    pointers: list[tuple[Entry, list[Pointer]]] = []
-    issues: list[Issue] = []
+def _examine(entries: Sequence[Entry]) -> tuple[list[Examined], list[Issue]]:
+    """The entries whose structure is right, and what is wrong with that of the others."""
+    examined, issues = [], []
     for entry in entries:
-        if entry.resource["resourceType"] not in TYPES:
-            issues.append(_not_taken(entry))
-            continue
-        wrong, found = examine_structure(entry.resource, entry.element)
+        wrong: list[Issue] = [_not_taken(entry)]
+        pointers: list[Pointer] = []
+        if entry.resource["resourceType"] in TYPES:
+            wrong, pointers = examine_structure(entry.resource, entry.element)
+        if not wrong:
+            examined.append(Examined(entry, pointers))
         issues += wrong
-        pointers.append((entry, found))
-    if issues:
-        return issues
-    return list(_check_content(entries, pointers, is_bundle=is_bundle))
-
-
-def _check_content(
-    entries: list[Entry], pointers: list[tuple[Entry, list[Pointer]]], *, is_bundle: bool
-) -> Iterator[Issue]:
-    names = Names.of(entries)
-    for entry, found in pointers:
-        yield from check_rules(entry)
-        yield from check_pointers(found, entry.resource, names)
-    if is_bundle:
-        yield from check_together(entries, names)
-        yield from check_patients(entries, names)
+    return examined, issues
 
 
 def _not_taken(entry: Entry) -> Issue:

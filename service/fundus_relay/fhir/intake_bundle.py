@@ -15,6 +15,8 @@ from fundus_relay.domain.values import Entry, Json
 from .intake_structure import examine_structure
 from .literals import Bases
 
+MAX_ENTRIES = 1000
+
 _FULL_URL = re.compile(r"urn:(?:uuid|oid):\S+|https?://\S+/[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
 _VERSION = re.compile(r'W/"([1-9][0-9]{0,8})"')
 _PUT_URL = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})")
@@ -44,6 +46,10 @@ def _check_frame(bundle: Json) -> Iterator[Issue]:
     """The Bundle without its resources, which are examined each by itself."""
     stated = bundle.get("entry", [])
     listed = stated if isinstance(stated, list) else []
+    if len(listed) > MAX_ENTRIES:
+        text = f"a Bundle has {MAX_ENTRIES} entries at most: send several"
+        yield Issue("Bundle.entry", "too-costly", text, "too-many-entries")
+        return
     bare = [
         {key: each[key] for key in each if key != "resource"} if isinstance(each, dict) else each for each in listed
     ]

@@ -11,9 +11,17 @@ RELAY_CODES = f"{CANONICAL}/CodeSystem/relay-outcome"
 """CodeSystem of our error codes; the README lists them."""
 
 
+MAX_ISSUES = 100
+"""More than anybody reads; a small request may break a rule tens of thousands of times."""
+
+
 def outcome(*issues: Issue, severity: str = "error") -> Json:
-    """An OperationOutcome with an issue for each, in order."""
-    return {"resourceType": "OperationOutcome", "issue": [_issue(issue, severity) for issue in issues]}
+    """An OperationOutcome with an issue for each, in order; of too many the last one says how many are left out."""
+    shown = [_issue(issue, severity) for issue in issues[:MAX_ISSUES]]
+    if len(issues) > MAX_ISSUES:
+        text = f"and {len(issues) - MAX_ISSUES + 1} more; mend these first"
+        shown[-1] = _issue(Issue("", "informational", text, "more-issues"), "information")
+    return {"resourceType": "OperationOutcome", "issue": shown}
 
 
 def all_well(text: str) -> Json:

@@ -6,8 +6,8 @@ Source: FHIR R4 4.0.1, references ("Literal References"), bundle ("Resolving ref
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Entry, Json
@@ -20,36 +20,47 @@ _REPEATED = ("subject", "patient", "encounter", "partOf", "basedOn")
 """Elements whose references a report repeats, or that say whose something is: the EHR must know them by that name."""
 
 
-@dataclass(frozen=True, slots=True)
 class Names:
     """The entries of one request by what references may call them."""
 
-    entries: Mapping[str, Entry] = field(default_factory=dict)
-    every: Sequence[Entry] = ()
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        """Every entry by its fullUrl, by `Type/id` and by its identifiers.
 
-    @classmethod
-    def of(cls, entries: Sequence[Entry]) -> Names:
-        """Every entry by its fullUrl and by `Type/id`; an exact name goes before a name without its base."""
-        short = {tail(entry.full_url): entry for entry in entries if entry.full_url}
-        ids = {f"{entry.resource['resourceType']}/{id}": entry for entry in entries if (id := entry.resource.get("id"))}
-        return cls(short | ids | {entry.full_url: entry for entry in entries if entry.full_url}, tuple(entries))
+        An exact name goes before a name without its base, and the last entry of a name before the others; of an
+        identifier it is the first.
+        """
+        self._called: defaultdict[object, list[Entry]] = defaultdict(list)  # the one that is meant stands last
+        self._forgotten: set[str] = set()
+        for entry in entries:
+            if entry.full_url:
+                self._called[tail(entry.full_url)].append(entry)
+        for entry in entries:
+            if id := entry.resource.get("id"):
+                self._called[f"{entry.resource['resourceType']}/{id}"].append(entry)
+        for entry in entries:
+            if entry.full_url:
+                self._called[entry.full_url].append(entry)
+        for entry in reversed(entries):
+            for identifier in entry.resource.get("identifier", []):
+                self._called[entry.resource["resourceType"], *_token(identifier)].append(entry)
+
+    def forget(self, entry: Entry) -> None:
+        """No reference means this entry any more."""
+        self._forgotten.add(entry.element)
 
     def target(self, reference: Json) -> Entry | None:
         """The entry that a reference means, if it came along."""
         literal = reference.get("reference", "")
-        if literal in self.entries:
-            return self.entries[literal]
         if literal == "" and "identifier" in reference:
-            return self._identified(reference)
-        return None
+            system, value = _token(reference["identifier"])
+            return self._meant((reference.get("type", "Patient"), system, value)) if value else None
+        return self._meant(literal)
 
-    def _identified(self, reference: Json) -> Entry | None:
-        wanted = _token(reference["identifier"])
-        for entry in self.every:
-            tokens = [_token(each) for each in entry.resource.get("identifier", []) if isinstance(each, dict)]
-            if wanted[1] and wanted in tokens and reference.get("type", "Patient") == entry.resource["resourceType"]:
-                return entry
-        return None
+    def _meant(self, name: object) -> Entry | None:
+        called = self._called.get(name, [])
+        while called and called[-1].element in self._forgotten:
+            called.pop()
+        return called[-1] if called else None
 
     def identity(self, reference: Json) -> str:
         """The same text for references that are known to mean the same thing."""
@@ -106,13 +117,15 @@ def subject_of(resource: Json) -> Json | None:
     return subject if isinstance(subject, dict) else None
 
 
-def check_patients(entries: Sequence[Entry], names: Names) -> Iterator[Issue]:
+def check_patients(entries: Sequence[Entry], names: Names, patients: Collection[str]) -> Iterator[Issue]:
     """Nothing may be filed under two people.
 
     Whoever a Bundle's resources are about must be a patient of the Bundle, if it brings any; and a Media must be about
     the same person as the orders, encounters and studies that it names, and as the other Media that name them.
+
+    Args:
+        patients: elements of the Bundle's own.
     """
-    patients = {entry.element for entry in entries if entry.resource["resourceType"] == "Patient"}
     owners: dict[str, str] = {}
     for entry in entries:
         subject = subject_of(entry.resource)

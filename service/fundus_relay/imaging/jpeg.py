@@ -28,6 +28,8 @@ _ICC = b"ICC_PROFILE\x00"
 _JFIF, _ADOBE = b"JFIF\x00", b"Adobe"
 _PLAIN_JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"  # square pixels, no thumbnail
 _MAX_SCANS = 200  # encoders write some ten; thousands in a small file only serve to keep a decoder busy
+_MAX_SEGMENTS = 5000  # cameras write some tens, extended XMP some hundreds; millions serve to keep a reader busy
+_FILL = re.compile(rb"\xff+(?=\xff)")
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
@@ -62,8 +64,8 @@ def segment_at(data: memoryview, at: int) -> Segment:
     Raises:
         DamagedPicture: there is none, or it goes beyond the end.
     """
-    while bytes(data[at : at + 2]) == b"\xff\xff":
-        at += 1
+    fill = _FILL.match(data, at)
+    at = fill.end() if fill else at
     if at + 2 > len(data):
         raise DamagedPicture("the JPEG ends before its picture data: it is truncated")
     if data[at] != 0xFF:
@@ -85,10 +87,10 @@ def header(data: memoryview) -> Iterator[Segment]:
     """The segments up to and including the first scan's header.
 
     Raises:
-        DamagedPicture: the file ends before a scan.
+        DamagedPicture: the file ends before a scan, or is built to keep a reader busy.
     """
     at = len(START)
-    while True:
+    for _ in range(_MAX_SEGMENTS):
         segment = segment_at(data, at)
         if segment.marker == _EOI:
             raise DamagedPicture("the JPEG has no picture data")
@@ -96,6 +98,7 @@ def header(data: memoryview) -> Iterator[Segment]:
         if segment.marker == _SOS:
             return
         at = segment.end
+    raise _too_many_segments()
 
 
 def segments(data: memoryview) -> Iterator[Segment]:
@@ -105,7 +108,7 @@ def segments(data: memoryview) -> Iterator[Segment]:
         DamagedPicture: the file ends before it, or is built to keep a decoder busy.
     """
     at, scans = len(START), 0
-    while True:
+    for _ in range(_MAX_SEGMENTS):
         segment = segment_at(data, at)
         yield segment
         if segment.marker == _EOI:
@@ -119,6 +122,11 @@ def segments(data: memoryview) -> Iterator[Segment]:
             if scans > _MAX_SCANS:
                 raise DamagedPicture(f"the JPEG has more than {_MAX_SCANS} scans")
             at = found.start()
+    raise _too_many_segments()
+
+
+def _too_many_segments() -> DamagedPicture:
+    return DamagedPicture(f"the JPEG has more than {_MAX_SEGMENTS} segments")
 
 
 def frame_of(data: memoryview, walked: Iterable[Segment]) -> Frame:

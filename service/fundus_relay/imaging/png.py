@@ -19,6 +19,7 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
 _STEP = 1 << 20
 _MAX_PROFILE_BYTES = 4_000_000  # far above any real profile, far below a decompression bomb
+_MAX_CHUNKS = 50_000  # encoders write 8 KB of picture data to a chunk; millions of chunks serve to keep a reader busy
 _NEEDED = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"})
 
 
@@ -51,10 +52,10 @@ def chunks(data: memoryview) -> Iterator[Chunk]:
     """All chunks up to and including the end, each checked against its checksum.
 
     Raises:
-        DamagedPicture: the file ends before it, or a checksum is wrong.
+        DamagedPicture: the file ends before it, a checksum is wrong, or it is built to keep a reader busy.
     """
     at = len(SIGNATURE)
-    while True:
+    for _ in range(_MAX_CHUNKS):
         if at + 12 > len(data):
             raise DamagedPicture("the PNG ends before its IEND chunk: it is truncated")
         length, name = struct.unpack_from(">I4s", data, at)
@@ -68,6 +69,7 @@ def chunks(data: memoryview) -> Iterator[Chunk]:
         if name == b"IEND":
             return
         at = end + 4
+    raise DamagedPicture(f"the PNG has more than {_MAX_CHUNKS} chunks")
 
 
 def header_of(data: memoryview) -> Header:

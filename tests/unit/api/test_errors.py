@@ -50,6 +50,17 @@ def test_an_issue_names_its_element_and_our_code() -> None:
     assert issue["details"]["coding"][0]["code"] == "x"
 
 
+@pytest.mark.parametrize(("count", "last"), [(100, "text"), (101, "and 2 more"), (5000, "and 4901 more")])
+def test_an_outcome_shows_a_hundred_issues_and_how_many_more_there_are(count: int, last: str) -> None:
+    (one,) = an_issue().issues
+
+    answer = errors.refusal(InvalidResource(*[one] * count))
+
+    OperationOutcome.model_validate(answer.outcome)
+    assert len(answer.outcome["issue"]) == 100
+    assert answer.outcome["issue"][-1]["diagnostics"].startswith(last)
+
+
 def test_who_must_wait_is_told_how_long() -> None:
     told = errors.refusal(StoreUnavailable(retry_after=timedelta(seconds=7.2)))
     untold = errors.refusal(StoreUnavailable())

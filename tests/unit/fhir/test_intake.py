@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -13,6 +17,8 @@ from fundus_relay.domain.errors import InvalidResource
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.values import Submitted
 from fundus_relay.fhir.intake import captured, laterality, read_submission
+from fundus_relay.fhir.intake_bundle import MAX_ENTRIES
+from fundus_relay.fhir.intake_content import ASKED_AGAIN
 from fundus_relay.fhir.literals import Bases
 from fundus_relay.fhir.names import SNOMED
 
@@ -508,6 +514,145 @@ def test_an_entry_keeps_what_it_asks_for() -> None:
     assert submitted.bundle == "transaction"
     assert (first.method, first.if_none_exist, first.full_url) == ("POST", "identifier=urn:mrn|1", P1)
     assert (second.method, second.if_match, second.element) == ("PUT", 3, "Bundle.entry[1].resource")
+
+
+def a_batch(*resources: Json) -> Json:
+    """Each resource as `urn:uuid:0`, `urn:uuid:1` and so on."""
+    entries = [an_entry(resource, fullUrl=f"urn:uuid:{at}") for at, resource in enumerate(resources)]
+    return a_bundle(*entries, type="batch")
+
+
+def an_organization(part_of: str | None = None, **elements: Any) -> Json:
+    parent = {"partOf": {"reference": part_of}} if part_of else {}
+    return {"resourceType": "Organization", "name": "Clinic", **parent, **elements}
+
+
+def a_chain(length: int) -> list[Json]:
+    """Organizations of which each is part of the next, and the last of none that came along."""
+    return [an_organization(f"urn:uuid:{at + 1}") for at in range(length)]
+
+
+def a_hub(length: int) -> Json:
+    """A Media that names every link of a chain of orders, which fall one because of the other."""
+    orders = [an_order(id=f"o{at}", basedOn=[{"reference": f"urn:uuid:{at + 1}"}]) for at in range(length)]
+    orders[-1]["basedOn"] = [{"reference": "urn:uuid:none"}]
+    return a_batch(*orders, a_media(basedOn=[{"reference": f"ServiceRequest/o{at}"} for at in range(length)]))
+
+
+def codes(submitted: Submitted) -> dict[int, list[str]]:
+    return {at: [issue.code for issue in why.issues] for at, why in submitted.refused.items()}
+
+
+def test_an_entry_of_a_batch_falls_with_the_one_that_it_needs() -> None:
+    submitted = taken(a_batch(*a_chain(30)))
+
+    assert submitted.entries == ()
+    assert codes(submitted) == {at: ["reference-unresolved"] for at in range(30)}
+
+
+def test_an_entry_of_a_batch_stands_without_one_that_the_ehr_may_know_as_well() -> None:
+    broken = an_entry(a_patient(id="p1", gender="x"), put=True)
+
+    submitted = taken(a_bundle(broken, an_entry(a_media()), type="batch"))
+
+    assert codes(submitted) == {0: ["code-unknown"]}
+    assert [entry.resource["subject"]["reference"] for entry in submitted.entries] == ["Patient/p1"]
+
+
+def test_an_entry_of_a_batch_falls_when_its_patient_does_and_others_are_there() -> None:
+    lost = an_entry(a_patient(id="p1", managingOrganization={"reference": "urn:uuid:none"}), put=True)
+    other = an_entry(a_patient(identifier=[{"value": "2"}]))
+
+    submitted = taken(a_bundle(lost, other, an_entry(a_media()), type="batch"))
+
+    assert codes(submitted) == {0: ["reference-unresolved"], 2: ["patient-mismatch"]}
+
+
+def test_a_name_that_two_entries_have_means_the_other_when_one_falls() -> None:
+    active = an_order(id="o", status="active")
+    revoked = an_order(id="o", status="revoked")
+    lost = an_order(id="o", basedOn=[{"reference": "urn:uuid:none"}])
+
+    means_active = taken(a_batch(active, lost, a_media(basedOn=[{"reference": "ServiceRequest/o"}])))
+    means_revoked = taken(a_batch(revoked, lost, a_media(basedOn=[{"reference": "ServiceRequest/o"}])))
+
+    assert codes(means_active) == {1: ["reference-unresolved"]}
+    assert codes(means_revoked) == {1: ["reference-unresolved"], 2: ["order-void"]}
+
+
+def test_an_entry_that_hangs_on_a_chain_at_too_many_places_falls() -> None:
+    assert codes(taken(a_hub(ASKED_AGAIN + 1)))[ASKED_AGAIN + 1] == ["references-entangled"]
+    assert len(taken(a_hub(ASKED_AGAIN)).entries) == 1
+
+
+WHOM = st.sampled_from(["Patient/a", "Patient/b", "urn:uuid:0", "urn:uuid:1", "urn:uuid:none"])
+WHAT = st.sampled_from(["ServiceRequest/a", "ServiceRequest/b", "urn:uuid:2", "urn:uuid:3", "urn:uuid:4"])
+ID = st.sampled_from(["a", "b"])
+IDENTIFIER = st.sampled_from(["1", "2"]).map(lambda value: [{"value": value}])
+SUBJECT = WHOM.map(lambda who: {"reference": who}) | IDENTIFIER.map(lambda which: {"identifier": which[0]})
+PATIENT = st.builds(a_patient, id=ID, identifier=IDENTIFIER, gender=st.sampled_from(["female", "x"]))
+ORDER_OF = st.builds(
+    lambda subject, id, based_on: an_order(subject=subject, id=id, basedOn=[{"reference": based_on}]),
+    SUBJECT, ID, WHAT,
+)  # fmt: skip
+MEDIA_OF = st.builds(
+    lambda subject, based_on: a_media(subject=subject, basedOn=[{"reference": each} for each in based_on]),
+    SUBJECT, st.lists(WHAT, min_size=1, max_size=3),
+)  # fmt: skip
+
+
+@given(st.tuples(PATIENT, PATIENT, ORDER_OF, ORDER_OF, ORDER_OF, MEDIA_OF, MEDIA_OF))
+@settings(max_examples=300, deadline=None)
+def test_whatever_stands_of_a_batch_stands_also_alone(resources: Sequence[Json]) -> None:
+    batch = a_batch(*resources, an_organization())
+    refused = taken(batch).refused
+
+    rest = [entry for at, entry in enumerate(batch["entry"]) if at not in refused]
+
+    assert taken({**batch, "entry": rest}).refused == {}
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions are called."""
+    count = 0
+
+    def on_event(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(on_event)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.mark.parametrize(
+    "a_body",
+    [
+        lambda length: a_batch(*a_chain(length)),
+        a_hub,
+        lambda length: a_batch(
+            *(a_patient(identifier=[{"value": str(at)}]) for at in range(length)),
+            *(a_media(subject={"identifier": {"value": str(at)}}) for at in range(length)),
+        ),
+    ],
+    ids=["chain", "hub", "identifiers"],
+)
+def test_twice_as_many_entries_are_twice_the_work(a_body: Callable[[int], Json]) -> None:
+    taken(a_body(2))  # what is looked up once and then known
+    small, large = (calls(partial(taken, a_body(length))) for length in (60, 120))
+
+    assert large < 2.2 * small
+
+
+def test_a_bundle_of_too_many_entries_is_refused() -> None:
+    entries = [an_entry(an_organization())] * (MAX_ENTRIES + 1)
+
+    assert refusals(a_bundle(*entries, type="batch")) == [("Bundle.entry", "too-many-entries")]
+    assert len(taken(a_bundle(*entries[1:], type="batch")).entries) == MAX_ENTRIES
 
 
 def a_site(*codes: str, system: str = SNOMED) -> Json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 import tempfile
+import time
 from io import BytesIO
 
 import pytest
@@ -21,7 +22,9 @@ from fundus_relay.domain.errors import (
     UnsupportedFormat,
 )
 from fundus_relay.domain.geometry import Size
+from fundus_relay.imaging import jpeg
 from fundus_relay.imaging.format import PictureFacts, examine, media_type_of
+from fundus_relay.imaging.preparation import prepare
 
 from .pictures import ENOUGH, a_chunk, a_jpeg, a_png, a_png_header, a_raster
 
@@ -220,6 +223,42 @@ def test_a_jpeg_that_common_decoders_do_not_read_is_refused(changed: dict[str, i
 def test_a_jpeg_of_broken_segments_is_refused(segments: bytes) -> None:
     with pytest.raises(DamagedPicture):
         examine(b"\xff\xd8" + segments)
+
+
+@pytest.mark.parametrize(
+    ("many", "few"),
+    [
+        (JPEG[:2] + b"\xff\xe5\x00\x02" * 5000 + JPEG[2:], JPEG[:2] + b"\xff\xe5\x00\x02" * 4900 + JPEG[2:]),
+        (JPEG[:2] + b"\xff\x01" * 5000 + JPEG[2:], JPEG[:2] + b"\xff\x01" * 4900 + JPEG[2:]),
+        (
+            PNG[:33] + a_chunk(b"teSt", b"") * 50_000 + PNG[33:],
+            PNG[:33] + a_chunk(b"teSt", b"") * 49_000 + PNG[33:],
+        ),
+    ],
+    ids=["JPEG", "JPEG without lengths", "PNG"],
+)
+def test_a_picture_of_countless_parts_is_refused(many: bytes, few: bytes) -> None:
+    with pytest.raises(DamagedPicture, match="more than"):
+        examine(many)
+    assert examine(few).size == ENOUGH
+
+
+def test_countless_segments_behind_the_picture_data_are_refused_before_a_pixel_is_decoded() -> None:
+    crowded = a_jpeg(minimal=True).removesuffix(jpeg.END) + b"\xff\xfe\x00\x02" * 5000 + jpeg.END
+
+    assert examine(crowded).size == ENOUGH
+    with pytest.raises(DamagedPicture, match="more than"):
+        prepare(crowded)
+
+
+def test_fill_bytes_are_skipped_at_once() -> None:
+    filled = JPEG[:2] + b"\xff" * 30_000_000 + JPEG[2:]
+
+    begun = time.process_time()
+    facts = examine(filled)
+
+    assert facts == examine(JPEG)
+    assert time.process_time() - begun < 1  # one by one they take five seconds
 
 
 @pytest.mark.parametrize(
