@@ -1,4 +1,4 @@
-"""A real server on loopback for as long as a context lasts."""
+"""The real application, and a real server on loopback for as long as a context lasts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,31 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
+
+from fundus_relay.adapters.blobs import DirectoryBlobs
+from fundus_relay.adapters.clock import SystemClock
+from fundus_relay.adapters.image_archive import HttpImageArchive
+from fundus_relay.api.app import application
+from fundus_relay.pipeline.ports import Ledger
+from fundus_relay.pipeline.receive import Limits
+
+
+def an_application(ledger: Ledger, folder: Path, **how: Any) -> FastAPI:  # Any: as `application`
+    """The FHIR endpoint over a real ledger and blobs in a folder; override what matters."""
+    parts: dict[str, Any] = {
+        "blobs": DirectoryBlobs(folder),
+        "archive": HttpImageArchive(sources=(), private_networks=()),
+        "clock": SystemClock(),
+        "limits": Limits(),
+        "max_body_bytes": 30_000_000,
+        **how,
+    }
+    return application(ledger=ledger, **parts)
 
 
 class _Server(uvicorn.Server):

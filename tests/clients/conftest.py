@@ -12,14 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.serving import served
+from tests.serving import an_application, served
 
-from fundus_relay.adapters.blobs import DirectoryBlobs
-from fundus_relay.adapters.clock import SystemClock
 from fundus_relay.adapters.database.ledger import PostgresLedger
-from fundus_relay.adapters.image_archive import HttpImageArchive
-from fundus_relay.api.app import application
-from fundus_relay.pipeline.receive import Limits
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -117,13 +112,6 @@ def client(request: pytest.FixtureRequest, clients: dict[str, Client]) -> Client
 @pytest.fixture
 async def base(ledger: PostgresLedger, tmp_path: Path) -> AsyncIterator[str]:
     """URL of the FHIR endpoint, without a slash at its end."""
-    app = application(
-        ledger=ledger,
-        blobs=DirectoryBlobs(tmp_path),
-        archive=HttpImageArchive(sources=(), private_networks=()),
-        clock=SystemClock(),
-        limits=Limits(),
-        max_body_bytes=30_000_000,
-    )
+    app = an_application(ledger, tmp_path)
     async with served(app) as origin:
         yield f"{origin}/fhir"

@@ -17,16 +17,13 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.serving import an_application
 from tests.unit.imaging.pictures import a_jpeg
 
-from fundus_relay.adapters.blobs import DirectoryBlobs
 from fundus_relay.adapters.clock import SystemClock
 from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.pool import open_pool
-from fundus_relay.adapters.image_archive import HttpImageArchive
-from fundus_relay.api.app import application
 from fundus_relay.fhir.search_parameters import EVERYWHERE, MANNERS, PARAMETERS
-from fundus_relay.pipeline.receive import Limits
 
 Json = dict[str, Any]
 POST_MEDIA = {"method": "POST", "url": "Media"}
@@ -43,15 +40,7 @@ def picture() -> bytes:
 
 @pytest.fixture
 async def client(ledger: PostgresLedger, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    app = application(
-        ledger=ledger,
-        blobs=DirectoryBlobs(tmp_path),
-        archive=HttpImageArchive(sources=(), private_networks=()),
-        clock=SystemClock(),
-        limits=Limits(),
-        max_body_bytes=10_000_000,
-        ehr_urls=(EHR,),
-    )
+    app = an_application(ledger, tmp_path, max_body_bytes=10_000_000, ehr_urls=(EHR,))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app=app), base_url=BASE, headers={"Content-Type": FHIR}
     ) as client:
@@ -687,14 +676,7 @@ async def test_what_is_not_json_is_refused_as_such(client: httpx.AsyncClient) ->
 
 async def test_without_a_database_nothing_is_taken_and_the_probes_tell(tmp_path: Path, picture: bytes) -> None:
     async with open_pool("postgresql://nobody@127.0.0.1:1/none", size=1) as pool:
-        app = application(
-            ledger=PostgresLedger(pool, SystemClock(), _no_engine),
-            blobs=DirectoryBlobs(tmp_path),
-            archive=HttpImageArchive(sources=(), private_networks=()),
-            clock=SystemClock(),
-            limits=Limits(),
-            max_body_bytes=10_000_000,
-        )
+        app = an_application(PostgresLedger(pool, SystemClock(), _no_engine), tmp_path, max_body_bytes=10_000_000)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=BASE) as client:
             ready, live = await client.get("http://relay.test/readyz"), await client.get("http://relay.test/livez")
             refused = await post(client, a_media(picture), content_type=FHIR)

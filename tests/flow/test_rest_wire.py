@@ -16,15 +16,11 @@ import httpx
 import pytest
 import requests
 import uvicorn
+from tests.serving import an_application
 from tests.unit.imaging.pictures import a_jpeg
 
-from fundus_relay.adapters.blobs import DirectoryBlobs
-from fundus_relay.adapters.clock import SystemClock
 from fundus_relay.adapters.database.ledger import PostgresLedger
-from fundus_relay.adapters.image_archive import HttpImageArchive
-from fundus_relay.api.app import application
 from fundus_relay.assembly import listen
-from fundus_relay.pipeline.receive import Limits
 from fundus_relay.settings import Http
 
 Json = dict[str, Any]
@@ -33,14 +29,7 @@ Json = dict[str, Any]
 @pytest.fixture
 async def base(ledger: PostgresLedger, tmp_path: Path) -> AsyncIterator[str]:
     """URL of the FHIR endpoint of a server on a free port."""
-    app = application(
-        ledger=ledger,
-        blobs=DirectoryBlobs(tmp_path),
-        archive=HttpImageArchive(sources=(), private_networks=()),
-        clock=SystemClock(),
-        limits=Limits(),
-        max_body_bytes=30_000_000,
-    )
+    app = an_application(ledger, tmp_path)
     server = uvicorn.Server(uvicorn.Config(app, port=0, http="httptools", log_config=None, access_log=False))
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
@@ -57,15 +46,7 @@ async def base(ledger: PostgresLedger, tmp_path: Path) -> AsyncIterator[str]:
 async def impatient(ledger: PostgresLedger, tmp_path: Path) -> AsyncIterator[tuple[str, int]]:
     """Host and port of the server as the service runs it, for callers that are never silent for a second."""
     silence, stop = timedelta(seconds=1), asyncio.Event()
-    app = application(
-        ledger=ledger,
-        blobs=DirectoryBlobs(tmp_path),
-        archive=HttpImageArchive(sources=(), private_networks=()),
-        clock=SystemClock(),
-        limits=Limits(),
-        max_body_bytes=30_000_000,
-        silence=silence,
-    )
+    app = an_application(ledger, tmp_path, silence=silence)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     listening = asyncio.create_task(listen(app, Http(port=port, silence=silence, max_connections=8), stop))

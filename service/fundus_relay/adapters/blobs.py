@@ -8,16 +8,13 @@ other, which changes nothing and mends a damaged copy.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import re
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import obstore
@@ -26,118 +23,16 @@ from obstore.store import ObjectStore, from_url
 
 from fundus_relay.domain.errors import StoreUnavailable
 
+from .draft import FileDraft, disk
+
 PIECE = 256 * 1024
 """Bytes that are read in one go."""
 
 ABANDONED_AFTER_S = 3600
 """A draft this old belongs to a process that died."""
 
-GATHERED = 256 * 1024
-"""Bytes that are hashed and written in one go, by a thread: both let others run meanwhile."""
-
-FEW = 64
-"""Pieces that go to the file as they are; more of them are joined first."""
-
-_WRITERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="blobs")
-
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _FAN = [f"{number:02x}" for number in range(256)]
-
-
-class FileDraft:
-    """A draft in a file of its own, readable by nobody else."""
-
-    def __init__(self, folder: Path, settle: Callable[[int, Path, str], Awaitable[None]]) -> None:
-        """Begin a file in `folder`.
-
-        Args:
-            settle: makes it durable, given its descriptor, its path and its digest.
-        """
-        with _disk():
-            self._file, name = tempfile.mkstemp(dir=folder)
-        self._path = Path(name)
-        self._settle = settle
-        self._digest = hashlib.sha256()
-        self._byte_count = 0
-        self._gathered: list[bytes] = []
-        self._gathered_count = 0
-        self._writing: Future[None] | None = None
-        self._is_open = True
-
-    def write(self, chunk: bytes) -> None:
-        self._gathered.append(chunk)
-        self._byte_count += len(chunk)
-        self._gathered_count += len(chunk)
-        if self._gathered_count >= GATHERED and (self._writing is None or self._writing.done()):
-            self._hand_over()
-
-    async def drain(self) -> None:
-        while self._gathered_count >= GATHERED:
-            await self._handed_over()
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        """Let a thread hash and write what was gathered, while more arrives; the piece before it is through."""
-        if self._writing is not None:
-            self._writing.result()  # raises what kept it from being written
-        pieces, self._gathered, self._gathered_count = self._gathered, [], 0
-        self._writing = _WRITERS.submit(self._append, pieces)
-
-    async def _handed_over(self) -> None:
-        if self._writing is not None:
-            await asyncio.shield(asyncio.wrap_future(self._writing))
-
-    def _append(self, pieces: list[bytes]) -> None:
-        if len(pieces) > FEW:
-            pieces = [b"".join(pieces)]
-        for piece in pieces:
-            self._digest.update(piece)
-        with _disk():
-            at, length = os.writev(self._file, pieces), sum(map(len, pieces))
-            while at < length:  # a disk that is nearly full, or a signal
-                at += os.write(self._file, b"".join(pieces)[at:])
-
-    async def _written(self) -> None:
-        """Everything so far is in the file. Raises StoreUnavailable when it could not be."""
-        await self._handed_over()
-        if self._gathered:
-            self._hand_over()
-            await self._handed_over()
-
-    @property
-    def byte_count(self) -> int:
-        return self._byte_count
-
-    @asynccontextmanager
-    async def view(self) -> AsyncIterator[memoryview]:
-        await self._written()
-        if not self._byte_count:
-            yield memoryview(b"")
-            return
-        with _disk():
-            mapped = mmap(self._file, 0, access=ACCESS_READ)
-        with mapped, memoryview(mapped) as data:
-            yield data
-
-    async def keep(self) -> str:
-        await self._written()
-        digest = self._digest.hexdigest()
-        await self._settle(self._file, self._path, digest)
-        self._close()
-        return digest
-
-    async def drop(self) -> None:
-        self._gathered, self._gathered_count = [], 0
-        with suppress(StoreUnavailable):
-            await self._written()
-        self._close()
-        with suppress(OSError):  # what cannot be unlinked now is swept out later
-            self._path.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            os.close(self._file)
 
 
 class DirectoryBlobs:
@@ -151,7 +46,7 @@ class DirectoryBlobs:
         """
         self._path = path
         self._drafts = path / "drafts"
-        with _disk():
+        with disk():
             for folder in (self._drafts, *(path / name for name in _FAN)):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _sync_directory(path)
@@ -177,7 +72,7 @@ class DirectoryBlobs:
 
     @staticmethod
     def _older(folder: Path, moment: float) -> list[str]:
-        with _disk(), os.scandir(folder) as found:
+        with disk(), os.scandir(folder) as found:
             return [each.name for each in found if _DIGEST.match(each.name) and each.stat().st_mtime < moment]
 
     async def discard(self, sha256: str, *, kept_before: datetime) -> bool:
@@ -186,7 +81,7 @@ class DirectoryBlobs:
 
     def _discard(self, place: Path, moment: float) -> bool:
         taken = self._drafts / f"{place.name}-discarded"
-        with _disk():
+        with disk():
             try:
                 if place.stat().st_mtime >= moment:
                     return False
@@ -205,7 +100,7 @@ class DirectoryBlobs:
 
     @staticmethod
     def _make_durable(file: int, draft: Path, place: Path) -> None:
-        with _disk():
+        with disk():
             os.fsync(file)
             draft.replace(place)
             _sync_directory(place.parent)
@@ -297,15 +192,6 @@ def _sweep(drafts: Path) -> None:
         with suppress(FileNotFoundError):
             if time.time() - draft.stat().st_mtime > ABANDONED_AFTER_S:
                 draft.unlink()
-
-
-@contextmanager
-def _disk() -> Iterator[None]:
-    """Whatever a file system refuses may succeed once an operator made room or mended it."""
-    try:
-        yield
-    except OSError as exc:
-        raise StoreUnavailable(f"the blob store's file system: {os.strerror(exc.errno or 0)}") from exc
 
 
 @contextmanager

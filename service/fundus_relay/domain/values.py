@@ -90,7 +90,7 @@ class Study:
     """The photographs of one visit.
 
     Attributes:
-        key: what makes it one study; unique. See `accept.study_key`.
+        key: what makes it one study; unique. See `pipeline.identity.study_key`.
         subject: Reference to the Patient as the EHR knows it (literal, or conditional by identifier).
         context: `basedOn`, `encounter`, `imagingStudy` references for the report, as the EHR knows them.
         revision: of its report; 0 before the first.

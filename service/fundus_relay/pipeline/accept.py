@@ -12,15 +12,13 @@ from urllib.parse import parse_qsl
 from uuid import uuid4
 
 from fundus_relay.domain.errors import CriteriaNotSelective, InvalidResource, Issue, RelayError, VersionConflict
-from fundus_relay.domain.states import ImageState
-from fundus_relay.domain.values import Accepted, Entry, Image, Json, StoredPicture, Study, Submission, Submitted
-from fundus_relay.fhir.intake import captured, laterality
+from fundus_relay.domain.values import Accepted, Entry, Json, Submitted
 from fundus_relay.fhir.literals import tail
 
-from .identity import OURS, Known, at_ehr, id_at_ehr, is_ours, points_to, study_key
-from .ports import Clock, Job, Ledger, Transaction
-from .tasks import open_task
-from .withdrawal import send_anew, take_back
+from .identity import OURS, Known, id_at_ehr, is_ours
+from .photographs import Photograph, photograph_of, take_photographs
+from .ports import Clock, Ledger, Transaction
+from .withdrawal import take_back
 
 
 async def accept(submitted: Submitted, ledger: Ledger, clock: Clock) -> list[Accepted | RelayError]:
@@ -66,7 +64,7 @@ async def _accept_together(entries: Sequence[Entry], ledger: Ledger, clock: Cloc
         links = {name: p.reference for p in placed for name in p.names}
         known = await _known_at_ehr(placed, tx)
         answers: dict[str, Accepted] = {}
-        photographs: list[_Photograph] = []
+        photographs: list[Photograph] = []
         for p in placed:
             if p.found is not None:
                 answers[p.reference] = Accepted(p.found, is_new=False)
@@ -77,8 +75,8 @@ async def _accept_together(entries: Sequence[Entry], ledger: Ledger, clock: Cloc
             stored, is_new = await tx.resources.put(_stored_form(p, links), is_fresh=p.entry.method == "POST")
             answers[p.reference] = Accepted(stored, is_new)
             if p.entry.picture is not None:
-                photographs.append(_photograph(p.entry, p.entry.picture, stored, known))
-        tasks = await _take_photographs(photographs, known, tx, clock)
+                photographs.append(photograph_of(p.entry, p.entry.picture, stored, known))
+        tasks = await take_photographs(photographs, known, tx, clock)
         return [replace(answers[p.reference], task_id=tasks.get(answers[p.reference].resource["id"])) for p in placed]
 
 
@@ -168,161 +166,3 @@ def _relinked(part: Any, links: dict[str, str]) -> Any:  # Any: any part of a FH
     if (target := links.get(linked.get("reference", ""))) is not None:
         linked["reference"] = target
     return linked
-
-
-@dataclass(frozen=True, slots=True)
-class _Photograph:
-    """A Media with its picture, as stored, and the study that it belongs to."""
-
-    entry: Entry
-    picture: StoredPicture
-    stored: Json
-    subject: Json
-    study_key: str
-
-
-def _photograph(entry: Entry, picture: StoredPicture, stored: Json, known: dict[str, Known]) -> _Photograph:
-    subject = at_ehr(entry.resource["subject"], known)
-    if subject is None:
-        raise InvalidResource(
-            Issue(
-                f"{entry.element}.subject",
-                "business-rule",
-                "the EHR cannot know this Patient: send it with an identifier, or refer to the EHR's own id",
-                "patient-unknown-to-ehr",
-            )
-        )
-    return _Photograph(entry, picture, stored, subject, study_key(entry.resource, picture, subject, known))
-
-
-async def _take_photographs(
-    photographs: Sequence[_Photograph], known: dict[str, Known], tx: Transaction, clock: Clock
-) -> dict[str, str]:
-    """Put photographs into their studies. Returns Media id → Task id of those that ask for an analysis."""
-    keys = {each.study_key for each in photographs}
-    if len(keys) > 1:  # two requests with the same studies in another order must not lock each other out
-        await tx.hold([f"study {key}" for key in keys])
-    pictured: list[tuple[str, Study, Image]] = []
-    for each in photographs:
-        study, image, is_asked = await _take(each, known, tx, clock)
-        if is_asked:
-            pictured.append((each.stored["id"], study, image))
-    return await _open_submissions(pictured, tx, clock)
-
-
-async def _take(
-    photograph: _Photograph, known: dict[str, Known], tx: Transaction, clock: Clock
-) -> tuple[Study, Image, bool]:
-    """Put one into its study; False when this was a mere correction of its Media, asking for no analysis."""
-    entry, picture, stored = photograph.entry, photograph.picture, photograph.stored
-    context = _context(entry.resource, stored, known)
-    study = await tx.open_study(photograph.study_key, photograph.subject, context)
-    image, is_new = await tx.add_image(
-        Image(
-            id=str(uuid4()),
-            study_id=study.id,
-            media_id=stored["id"],
-            source=picture,
-            laterality=laterality(entry.resource),
-            captured=captured(entry.resource),
-            state=ImageState.RECEIVED,
-            since=clock.now(),
-        )
-    )
-    await _refuse_another_media(entry, picture, stored, tx)
-    if is_new:
-        await tx.enqueue(Job.IMAGE, image.id)
-        return study, image, True
-    if image.state is ImageState.CANCELLED:
-        eye, taken_at = laterality(entry.resource), captured(entry.resource)
-        return study, await send_anew(image, stored["id"], eye, taken_at, clock.now(), tx), True
-    image = await _correct_eye(entry, image, stored["id"], tx)
-    return study, image, image.media_id != stored["id"]
-
-
-async def _refuse_another_media(entry: Entry, picture: StoredPicture, stored: Json, tx: Transaction) -> None:
-    """A Media names one photograph of one patient for good: a report, and its boxes, stand on both."""
-    if entry.method == "POST":
-        return
-    before = await tx.resources.read("Media", stored["id"], 1)
-    if before is None:
-        return
-    changed = {
-        "content": before["content"]["url"] != f"Binary/{picture.sha256}",
-        "subject": any(
-            before["subject"].get(name) != stored["subject"].get(name) for name in ("reference", "identifier")
-        ),
-    }
-    if issues := [Issue(f"{entry.element}.{name}", *_FOR_GOOD[name]) for name, is_so in changed.items() if is_so]:
-        raise InvalidResource(*issues)
-
-
-_FOR_GOOD = {
-    "content": (
-        "business-rule",
-        "this Media has another picture already; send the new picture as a new Media",
-        "picture-changed",
-    ),
-    "subject": (
-        "business-rule",
-        "this Media was taken for another patient; its report has to be corrected at the EHR",
-        "patient-changed",
-    ),
-}
-
-
-async def _correct_eye(entry: Entry, image: Image, media_id: str, tx: Transaction) -> Image:
-    """Take a newly stated eye over; refuse a second Media that contradicts the first about the same picture."""
-    stated = laterality(entry.resource)
-    if stated is image.laterality or (stated is None and image.media_id != media_id):
-        return image
-    if image.laterality is not None and image.media_id != media_id:
-        raise InvalidResource(
-            Issue(
-                f"{entry.element}.bodySite",
-                "conflict",
-                "the same picture of the same patient was sent as the other eye",
-                "laterality-conflict",
-            )
-        )
-    corrected = await tx.move_image(image, image.state, reason=image.reason, laterality=stated)
-    await tx.enqueue(Job.STUDY, image.study_id)
-    return corrected or image
-
-
-def _context(sent: Json, stored: Json, known: dict[str, Known]) -> Json:
-    """What the report repeats, as the EHR knows it; `subject` and all in `ours` as our endpoint does."""
-    context: Json = {"subject": stored["subject"]}
-    ours: Json = {name: stored[name] for name in ("basedOn", "encounter") if name in stored}
-    if parts := [ref for ref in stored.get("partOf", []) if points_to(ref, "ImagingStudy", known)]:
-        ours["imagingStudy"] = parts
-    context |= {"ours": ours} if ours else {}
-    orders = [ref for each in sent.get("basedOn", []) if (ref := at_ehr(each, known))]
-    studies = [
-        ref
-        for each in sent.get("partOf", [])
-        if points_to(each, "ImagingStudy", known) and (ref := at_ehr(each, known))
-    ]
-    encounter = at_ehr(sent["encounter"], known) if "encounter" in sent else None
-    context |= {"basedOn": orders} if orders else {}
-    context |= {"imagingStudy": studies} if studies else {}
-    context |= {"encounter": encounter} if encounter else {}
-    return context
-
-
-async def _open_submissions(
-    pictured: Sequence[tuple[str, Study, Image]], tx: Transaction, clock: Clock
-) -> dict[str, str]:
-    """One submission, and so one Task, for each study that this request asks about.
-
-    Returns:
-        Media id → Task id.
-    """
-    tasks: dict[str, str] = {}
-    for study in {study.id: study for _, study, _ in pictured}.values():
-        asked = {image.id: media_id for media_id, of, image in pictured if of.id == study.id}
-        submission = Submission(str(uuid4()), study.id, clock.now(), asked)
-        await tx.add_submission(submission)
-        await open_task(tx, submission, study, [image for _, of, image in pictured if of.id == study.id])
-        tasks |= dict.fromkeys(asked.values(), submission.id)
-    return tasks
