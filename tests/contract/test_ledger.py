@@ -460,8 +460,9 @@ async def test_uploads_that_overlap_share_the_mark_that_was_made_when_nothing_wa
     async with ledger.transaction() as tx:
         await tx.confirm_upload(10)
         first = await tx.mark_credits()
-    await add_image(ledger, state=ImageState.SENDING, credit_mark=first)
-    await add_image(ledger, state=ImageState.SENDING, credit_mark=CreditMark(None, 0), reason="upload-ambiguous")
+    now = datetime.now(UTC)
+    await add_image(ledger, state=ImageState.SENDING, credit_mark=first, reason="analyser-unavailable")
+    await add_image(ledger, state=ImageState.SENDING, credit_mark=CreditMark(None, 0), due_at=now)
     async with ledger.transaction() as tx:
         await tx.confirm_upload(9)
 

@@ -304,7 +304,7 @@ class Transaction(Protocol):
         ...
 
     async def uploads_under_way(self) -> int:
-        """How many images are `sending` and not known to be lost, which a `reason` says."""
+        """How many images are `sending` and not known to be lost; those rest until `due_at`."""
         ...
 
     async def count_double_spend(self) -> None:

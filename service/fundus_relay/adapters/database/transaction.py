@@ -189,7 +189,7 @@ class PostgresTransaction:
         )
 
     async def uploads_under_way(self) -> int:
-        rows = await self._run("select count(*) as sending from image where state = 'sending' and reason is null")
+        rows = await self._run("select count(*) as sending from image where state = 'sending' and due_at is null")
         return int(rows[0]["sending"])
 
     async def count_double_spend(self) -> None:
