@@ -643,6 +643,21 @@ async def test_each_entry_of_a_batch_has_its_own_fate(client: httpx.AsyncClient)
     assert taken["response"]["status"] == "201 Created"
 
 
+async def test_an_entry_of_a_batch_is_told_ten_of_its_errors_at_most(client: httpx.AsyncClient) -> None:
+    post = {"method": "POST", "url": "Patient"}
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "batch",
+        "entry": [{"resource": a_patient("p1", name=[{}] * 50), "request": post}],
+    }
+
+    answer = (await client.post("", content=json.dumps(bundle))).json()
+
+    assert_is_fhir(answer)
+    (entry,) = answer["entry"]
+    assert len(entry["response"]["outcome"]["issue"]) == 10
+
+
 async def test_what_is_wrong_with_one_entry_of_a_batch_harms_no_other(
     client: httpx.AsyncClient, picture: bytes
 ) -> None:

@@ -18,7 +18,7 @@ from fundus_relay.domain.errors import (
     VersionConflict,
 )
 from fundus_relay.domain.values import Json
-from fundus_relay.fhir.outcome import outcome
+from fundus_relay.fhir.outcome import MAX_ISSUES, outcome
 
 from .negotiation import fhir_response
 
@@ -90,11 +90,15 @@ class Refusal:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def refusal(error: RelayError) -> Refusal:
-    """The answer to one of our errors. What is no fault of the sender is told without details."""
+def refusal(error: RelayError, *, at_most: int = MAX_ISSUES) -> Refusal:
+    """The answer to one of our errors. What is no fault of the sender is told without details.
+
+    Args:
+        at_most: issues that are shown.
+    """
     match error:
         case InvalidResource():
-            return Refusal(_status_of(error.issues), outcome(*error.issues))
+            return Refusal(_status_of(error.issues), outcome(*error.issues, at_most=at_most))
         case HttpRefusal():
             return Refusal(error.status, outcome(_issue(error, error.kind, error.element)), error.headers)
         case CriteriaNotSelective():

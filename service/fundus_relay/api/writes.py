@@ -21,7 +21,7 @@ from fundus_relay.fhir.exchange import (
     version_tag,
 )
 from fundus_relay.fhir.literals import Bases
-from fundus_relay.fhir.outcome import all_well
+from fundus_relay.fhir.outcome import MAX_ISSUES_OF_AN_ENTRY, all_well
 from fundus_relay.pipeline.accept import accept
 from fundus_relay.pipeline.ports import Blobs, Clock, ImageArchive, Ledger
 from fundus_relay.pipeline.receive import Limits, receive
@@ -144,7 +144,7 @@ def _in_order(submitted: Submitted, taken: Sequence[Accepted | RelayError]) -> l
 
 def _entry_answer(taken: Accepted | RelayError, wishes: Prefer, base: str) -> Json:
     if isinstance(taken, RelayError):
-        refused = refusal(taken)
+        refused = refusal(taken, at_most=MAX_ISSUES_OF_AN_ENTRY)
         return refused_entry(refused.status, refused.outcome)
     is_created = taken.is_new and _is_first(taken.resource)
     return accepted_entry(

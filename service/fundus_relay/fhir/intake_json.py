@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from math import isfinite
 from typing import Any
 
@@ -12,6 +13,9 @@ from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.values import Json
 
 from .skeleton import malformed
+
+GATHERED = 200
+"""Issues that are looked for in one resource; two megabytes may have hundreds of thousands, each at a long path."""
 
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 _ELEMENT = re.compile(r"_?[A-Za-z]{1,64}\Z")
@@ -41,7 +45,7 @@ def parse(text: bytes) -> Json:
         raise InvalidResource(
             Issue("", "structure", "the body is no FHIR resource: it has no resourceType", "not-fhir")
         )
-    if issues := tuple(_oddities(document, document["resourceType"])):
+    if issues := tuple(islice(_oddities(document, document["resourceType"]), GATHERED)):
         raise InvalidResource(*issues)
     return document
 

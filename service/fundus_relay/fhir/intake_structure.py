@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Json
 
-from .intake_json import under
+from .intake_json import GATHERED, under
 
 ENCOUNTER_STATUS = "planned arrived triaged in-progress onleave finished cancelled entered-in-error unknown"
 UDI_ENTRY = "barcode rfid manual card self-reported unknown"
@@ -82,16 +82,27 @@ def examine_structure(resource: Json, element: str) -> tuple[list[Issue], list[P
 
     Args:
         element: FHIRPath of the resource.
+
+    Returns:
+        `GATHERED` issues at most, and all pointers of a resource with which nothing is wrong.
     """
     model = get_fhir_model_class(resource["resourceType"])
-    found = list(_walk(model, resource, element))
-    issues = [each for each in found if isinstance(each, Issue)]
+    issues: list[Issue] = []
+    pointers: list[Pointer] = []
+    for found in _walk(model, resource, element):
+        if isinstance(found, Pointer):
+            pointers.append(found)
+        elif len(issues) < GATHERED:
+            issues.append(found)
+        else:
+            break
     if not issues:
         try:
             model.model_validate(resource)
         except ValidationError as exc:
-            issues = [_issue(error["type"], error["loc"], element) for error in exc.errors()]
-    return issues, [each for each in found if isinstance(each, Pointer)]
+            errors = exc.errors(include_url=False, include_context=False, include_input=False)
+            issues = [_issue(error["type"], error["loc"], element) for error in errors[:GATHERED]]
+    return issues, pointers
 
 
 def _walk(model: type[BaseModel], data: Json, path: str) -> Iterator[Issue | Pointer]:

@@ -15,11 +15,15 @@ MAX_ISSUES = 100
 """More than anybody reads; a small request may break a rule tens of thousands of times."""
 
 
-def outcome(*issues: Issue, severity: str = "error") -> Json:
+MAX_ISSUES_OF_AN_ENTRY = 10
+"""The same where a Bundle answers to each of a thousand entries."""
+
+
+def outcome(*issues: Issue, severity: str = "error", at_most: int = MAX_ISSUES) -> Json:
     """An OperationOutcome with an issue for each, in order; of too many the last one says how many are left out."""
-    shown = [_issue(issue, severity) for issue in issues[:MAX_ISSUES]]
-    if len(issues) > MAX_ISSUES:
-        text = f"and {len(issues) - MAX_ISSUES + 1} more; mend these first"
+    shown = [_issue(issue, severity) for issue in issues[:at_most]]
+    if len(issues) > at_most:
+        text = f"and at least {len(issues) - at_most + 1} more; mend these first"
         shown[-1] = _issue(Issue("", "informational", text, "more-issues"), "information")
     return {"resourceType": "OperationOutcome", "issue": shown}
 

@@ -17,8 +17,9 @@ from fundus_relay.domain.errors import InvalidResource, Issue
 from .attachment import Base64Decoder, Sink
 
 MAX_SKELETON_BYTES = 2_000_000
-MAX_DEPTH = 64
-MAX_TOKENS = 250_000
+MAX_DEPTH = 32
+"""Twice as deep as an extension of an extension in a contained resource of a Bundle."""
+MAX_TOKENS = 200_000
 """Braces, brackets, commas and strings; ten thousand make a Bundle of a hundred photographs."""
 
 _TOKEN = re.compile(rb'"[^"\\]{0,256}+"|["{}\[\],]')

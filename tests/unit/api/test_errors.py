@@ -50,7 +50,9 @@ def test_an_issue_names_its_element_and_our_code() -> None:
     assert issue["details"]["coding"][0]["code"] == "x"
 
 
-@pytest.mark.parametrize(("count", "last"), [(100, "text"), (101, "and 2 more"), (5000, "and 4901 more")])
+@pytest.mark.parametrize(
+    ("count", "last"), [(100, "text"), (101, "and at least 2 more"), (5000, "and at least 4901 more")]
+)
 def test_an_outcome_shows_a_hundred_issues_and_how_many_more_there_are(count: int, last: str) -> None:
     (one,) = an_issue().issues
 

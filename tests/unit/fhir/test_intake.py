@@ -19,6 +19,7 @@ from fundus_relay.domain.values import Submitted
 from fundus_relay.fhir.intake import captured, laterality, read_submission
 from fundus_relay.fhir.intake_bundle import MAX_ENTRIES
 from fundus_relay.fhir.intake_content import ASKED_AGAIN
+from fundus_relay.fhir.intake_json import GATHERED
 from fundus_relay.fhir.literals import Bases
 from fundus_relay.fhir.names import SNOMED
 
@@ -185,6 +186,13 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     media = a_media(status="stopped", subject=LEAVE_OUT, content={"contentType": "image/png"})
 
     assert len(refusals(media)) == 3
+
+
+@pytest.mark.parametrize(
+    "note", [{}, {"text": "a", "time": "noon"}, {"text": ["a"]}], ids=["empty", "of wrong form", "of wrong shape"]
+)
+def test_what_is_wrong_countless_times_is_not_looked_for_to_the_end(note: Json) -> None:
+    assert len(refusals(a_media(note=[note] * 1000))) == GATHERED
 
 
 @pytest.mark.parametrize(

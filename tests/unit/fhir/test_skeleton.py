@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fundus_relay.domain.errors import InvalidResource
 from fundus_relay.fhir.attachment import Base64Decoder
-from fundus_relay.fhir.intake_json import parse
+from fundus_relay.fhir.intake_json import GATHERED, parse
 from fundus_relay.fhir.skeleton import MAX_DEPTH, MAX_SKELETON_BYTES, MAX_TOKENS, Cutter
 
 Json = dict[str, Any]
@@ -217,6 +217,8 @@ def test_base64_is_taken_exactly_when_it_is_strict_base64_between_white_space(te
         "QUJD\\x",
         "QUJD\\b",
         "QUJD\n",
+        "\\u0051UJD\n",
+        "\\u0051UJ\\ud83d",
         "QUJDé",
     ],
 )
@@ -316,6 +318,13 @@ def test_what_is_no_picture_is_bounded(chunk: bytes) -> None:
 )
 def test_what_is_no_json_of_fhir_is_refused(body: bytes, expected: tuple[str, str]) -> None:
     assert refusal(body) == expected
+
+
+def test_characters_that_are_forbidden_are_not_looked_for_to_the_end() -> None:
+    with pytest.raises(InvalidResource) as caught:
+        parse(b'{"resourceType": "Media", "deviceName": [%s]}' % b", ".join([b'"\\u0001"'] * 1000))
+
+    assert len(caught.value.issues) == GATHERED
 
 
 def test_a_key_of_a_picture_that_stands_twice_is_refused() -> None:
