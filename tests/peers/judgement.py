@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.peers.program import running
 
 from fundus_relay.fhir.names import CANONICAL
 
-TERMINOLOGY = Path(__file__).parent / "terminology"
+HERE = Path(__file__).parent
+TERMINOLOGY = HERE / "terminology"
+README = HERE.parents[1] / "README.md"
+
+PROGRESS = (
+    *("received", "preparing", "sending", "analysing", "reporting", "delivering", "delivered"),
+    *("on-hold", "failed", "cancelled"),
+)
+"""What a Task's business status may say."""
+
+REASONS = ("analyser-hold", "analyser-silent", "analysis-failed", "delivery-horizon-passed")
+"""Why a Task may wait or fail, besides our errors."""
+
+ISSUES = ("all-well", "code-unknown", "element-missing", "element-unknown", "not-fhir", "search-parameter")
+"""What an OperationOutcome may say of one element, as far as the judge meets it; the README does not list these yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +56,12 @@ class Judge:
     @classmethod
     @contextmanager
     def in_session(cls) -> Iterator[Judge]:
-        with running("judge", "judge.Main", CANONICAL, str(TERMINOLOGY)) as process:
-            yield cls(process)
+        promised = re.findall(r"^\| `([a-z-]+)` \|", README.read_text(), re.MULTILINE)
+        with TemporaryDirectory() as folder:
+            write_code_system(Path(folder), "relay-outcome", [*promised, *ISSUES])
+            write_code_system(Path(folder), "task", [*promised, *PROGRESS, *REASONS])
+            with running("judge", "judge.Main", CANONICAL, folder, str(TERMINOLOGY)) as process:
+                yield cls(process)
 
     def remarks(self, resource: Mapping[str, Any]) -> list[Remark]:
         """Errors and warnings."""
@@ -55,3 +75,15 @@ class Judge:
             for each in outcome.get("issue", [])
             if each["severity"] != "information"
         ]
+
+
+def write_code_system(folder: Path, name: str, codes: Sequence[str]) -> None:
+    """A CodeSystem of ours that has these codes and no other."""
+    system = {
+        "resourceType": "CodeSystem",
+        "url": f"{CANONICAL}/CodeSystem/{name}",
+        "status": "active",
+        "content": "complete",
+        "concept": [{"code": code} for code in dict.fromkeys(codes)],
+    }
+    (folder / f"{name}.json").write_text(json.dumps(system))
