@@ -98,13 +98,15 @@ async def from_a_journey(world: World, relay: httpx.AsyncClient) -> dict[str, Js
     world.analyser.conclude(prepare(DOUBTFUL).sha256, NOT_UNDERSTOOD)
     said = {
         "statement": await read(relay, "/metadata"),
-        "created": await write(relay, "/Media", a_media(EYE, identifier=[{"system": "urn:clinic", "value": "1"}])),
-        "transaction": await write(relay, "/", a_transaction(a_media(OTHER_EYE, bodySite=LEFT))),
-        "batch": await write(relay, "/", {**a_transaction(a_media(DOUBTFUL), {}), "type": "batch"}),
-        "refused": await write(relay, "/Media", a_media(b"no picture")),
-        "refused in parts": await write(relay, "/Media", {"resourceType": "Media", "status": "nonsense", "x": 1}),
-        "not there": await read(relay, "/Task/nobody"),
-        "not understood": await read(relay, "/Task?colour=green"),
+        "created": await write(relay, "/Media", a_media(EYE, identifier=[{"system": "urn:clinic", "value": "1"}]), 201),
+        "transaction": await write(relay, "/", a_transaction(a_media(OTHER_EYE, bodySite=LEFT)), 200),
+        "batch": await write(
+            relay, "/", {**a_transaction(a_media(DOUBTFUL), a_media(b"no picture")), "type": "batch"}, 200
+        ),
+        "refused": await write(relay, "/Media", a_media(b"no picture"), 422),
+        "refused in parts": await write(relay, "/Media", {"resourceType": "Media", "status": "nonsense", "x": 1}, 422),
+        "not there": await read(relay, "/Task/nobody", 404),
+        "not understood": await read(relay, "/Task?colour=green", 400),
         "tasks at first": await read(relay, "/Task"),
     }
     world.analyser.strike(Fault.FAILED)
@@ -114,6 +116,7 @@ async def from_a_journey(world: World, relay: httpx.AsyncClient) -> dict[str, Js
         said |= {f"read {each['fullUrl']}": each["resource"] for each in found.get("entry", [])}
     for kind in ("DiagnosticReport", "Observation", "Media", "Device", "Provenance"):
         said |= {f"at the EHR {kind}/{each['id']}": each for each in await world.at_ehr(kind)}
+    assert {task["status"] for name, task in said.items() if "/Task/" in name} == {"completed", "failed", "on-hold"}
     return said
 
 
@@ -193,12 +196,16 @@ async def relay(world: World) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def read(relay: httpx.AsyncClient, path: str) -> Json:
-    return (await relay.get(path)).json()
+async def read(relay: httpx.AsyncClient, path: str, status: int = 200) -> Json:
+    answer = await relay.get(path)
+    assert answer.status_code == status, answer.text
+    return answer.json()
 
 
-async def write(relay: httpx.AsyncClient, path: str, resource: Mapping[str, Any]) -> Json:
-    return (await relay.post(path, json=resource)).json()
+async def write(relay: httpx.AsyncClient, path: str, resource: Mapping[str, Any], status: int) -> Json:
+    answer = await relay.post(path, json=resource)
+    assert answer.status_code == status, answer.text
+    return answer.json()
 
 
 def a_media(picture: bytes, **fields: Any) -> Json:
