@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -488,6 +490,22 @@ async def test_an_ehr_that_ignores_what_is_searched_for_is_not_read_to_the_end()
 
     with pytest.raises(RecordRefused, match="search-not-selective"):
         await an_ehr(answer).publish(FIRST, revision=1)
+
+
+async def test_a_report_that_an_ehr_files_under_a_search_for_its_patient_is_shown_to_a_person() -> None:
+    """Some do not replace it; nobody's chart would show this report."""
+    subject = {"reference": "Patient?identifier=urn%3Aclinic%7C4711"}
+    resources = Story(a_study(subject=subject), [an_image()]).told().resources
+    identified = [{**each, "id": f"at-ehr-{each['id']}"} for each in resources]
+    linked = json.loads(re.sub(r'"Observation/', '"Observation/at-ehr-', json.dumps(identified)))
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        kind = request.url.path.rpartition("/")[2]
+        found = [{"resource": each} for each in linked if each["resourceType"] == kind]
+        return httpx.Response(200, json={"resourceType": "Bundle", "entry": found})
+
+    with pytest.raises(RecordRefused, match="patient-not-resolved"):
+        await an_ehr(answer).publish(resources, revision=1)
 
 
 def test_no_representation_shows_the_token() -> None:
