@@ -12,7 +12,7 @@ from subprocess import Popen
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.peers.program import running
+from tests.peers.program import java
 
 from fundus_relay.fhir.names import CANONICAL
 
@@ -60,7 +60,7 @@ class Judge:
         with TemporaryDirectory() as folder:
             write_code_system(Path(folder), "relay-outcome", [*promised, *ISSUES])
             write_code_system(Path(folder), "task", [*promised, *PROGRESS, *REASONS])
-            with running("judge", "judge.Main", CANONICAL, folder, str(TERMINOLOGY)) as process:
+            with java("judge", "judge.Main", CANONICAL, folder, str(TERMINOLOGY)) as process:
                 yield cls(process)
 
     def remarks(self, resource: Mapping[str, Any]) -> list[Remark]:

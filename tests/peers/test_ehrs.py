@@ -1,4 +1,4 @@
-"""HAPI FHIR JPA 8.8.0 as the EHR: the contract that the demonstration EHR keeps, and whole journeys."""
+"""Servers that nobody here wrote as the EHR: the contract that the demonstration EHR keeps, and whole journeys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.contract.test_health_record import (  # noqa: F401 - the contract; `ehr` and `side` are HAPI here
+from tests.contract.test_health_record import (  # noqa: F401 - the contract; `ehr` and `side` are theirs here
     test_a_device_that_the_ehr_knows_is_not_written_again,
     test_a_large_study_is_searched_in_pieces,
     test_a_later_revision_updates_the_report_and_adds_its_provenance,
@@ -35,7 +35,7 @@ from tests.contract.test_health_record import (  # noqa: F401 - the contract; `e
     test_what_is_not_as_it_was_written_is_not_confirmed_but_written_again,
 )
 from tests.flow.world import LEFT, World, a_photograph, a_world
-from tests.peers.conftest import HapiSide
+from tests.peers.conftest import PeerSide
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.adapters.database.pool import Pool
@@ -46,7 +46,7 @@ OTHER_EYE = a_jpeg(noise=13)
 
 
 @pytest.fixture
-async def world(pool: Pool, tmp_path: Path, ehr: HapiSide) -> World:
+async def world(pool: Pool, tmp_path: Path, ehr: PeerSide) -> World:
     patient = {"reference": "Patient/demo-patient"}
     await ehr.put(
         {"resourceType": "ServiceRequest", "id": "order-77", "status": "active", "intent": "order", "subject": patient}
@@ -54,7 +54,7 @@ async def world(pool: Pool, tmp_path: Path, ehr: HapiSide) -> World:
     return a_world(pool, tmp_path, ehr.client)
 
 
-async def test_a_photograph_becomes_one_report_at_hapi(world: World, ehr: HapiSide) -> None:
+async def test_a_photograph_becomes_one_report(world: World, ehr: PeerSide) -> None:
     (taken,) = await world.accept(await a_photograph(world, EYE))
 
     await world.finish()
@@ -64,7 +64,7 @@ async def test_a_photograph_becomes_one_report_at_hapi(world: World, ehr: HapiSi
     assert await times(ehr, "DiagnosticReport", "Provenance") == {"DiagnosticReport": 1, "Provenance": 1}
 
 
-async def test_the_same_photograph_again_is_no_second_report(world: World, ehr: HapiSide) -> None:
+async def test_the_same_photograph_again_is_no_second_report(world: World, ehr: PeerSide) -> None:
     for _ in range(2):
         await world.accept(await a_photograph(world, EYE, method="PUT", id="m1"))
         await world.finish()
@@ -72,7 +72,7 @@ async def test_the_same_photograph_again_is_no_second_report(world: World, ehr: 
     assert await times(ehr, "DiagnosticReport", "Provenance") == {"DiagnosticReport": 1, "Provenance": 1}
 
 
-async def test_a_late_image_is_a_revision_of_the_report_at_hapi(world: World, ehr: HapiSide) -> None:
+async def test_a_late_image_is_a_revision_of_the_report(world: World, ehr: PeerSide) -> None:
     await world.accept(await a_photograph(world, EYE, basedOn=ORDER))
     await world.finish()
     before = await world.report()
@@ -85,7 +85,7 @@ async def test_a_late_image_is_a_revision_of_the_report_at_hapi(world: World, eh
     assert await times(ehr, "DiagnosticReport", "Provenance") == {"DiagnosticReport": 1, "Provenance": 2}
 
 
-async def test_an_answer_lost_after_hapi_wrote_makes_no_second_report(world: World, ehr: HapiSide) -> None:
+async def test_an_answer_lost_after_the_write_makes_no_second_report(world: World, ehr: PeerSide) -> None:
     await ehr.lose_an_answer()
     (taken,) = await world.accept(await a_photograph(world, EYE))
 
@@ -96,7 +96,7 @@ async def test_an_answer_lost_after_hapi_wrote_makes_no_second_report(world: Wor
 
 
 async def test_a_patient_that_hapi_does_not_know_parks_the_delivery_with_the_reason(
-    world: World, ehr: HapiSide
+    world: World, ehr: PeerSide
 ) -> None:
     (taken,) = await world.accept(await a_photograph(world, EYE, subject={"reference": "Patient/nobody"}))
 
@@ -109,7 +109,19 @@ async def test_a_patient_that_hapi_does_not_know_parks_the_delivery_with_the_rea
     assert await ehr.counts() == Counter()
 
 
-async def times(ehr: HapiSide, *kinds: str) -> dict[str, int]:
-    """How many of these HAPI finds."""
+@pytest.mark.parametrize("ehr", ["router"], indirect=True)
+async def test_a_report_that_nobodys_chart_would_show_waits_for_a_person(world: World) -> None:
+    subject = {"reference": "Patient?identifier=urn%3Afundus-relay%3Ademo%7Csecond-patient"}
+    (taken,) = await world.accept(await a_photograph(world, EYE, subject=subject))
+
+    await world.finish()
+
+    task = await world.task(taken.task_id)
+    assert task["status"] == "on-hold"
+    assert "patient-not-resolved" in task["statusReason"]["text"]
+
+
+async def times(ehr: PeerSide, *kinds: str) -> dict[str, int]:
+    """How many of these a search finds."""
     counts = await ehr.counts()
     return {kind: counts[kind] for kind in kinds}
