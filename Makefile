@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test clients check bench serve lock clean
+.PHONY: setup demo test test-peers peers clients check bench serve lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.installed  ## the virtual environment with everything that the laptop needs
@@ -22,7 +22,16 @@ serve: setup  ## service, analyser stand-in and demonstration EHR until SIGTERM
 	@exec $(BIN)/fundus-relay up
 
 test: setup clients  ## every test that needs no server of somebody else
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/peers
+
+test-peers: setup peers  ## the service judged by HAPI FHIR, Medplum's router and HL7's validator
+	$(BIN)/python -m pytest tests/peers
+
+peers: .peers/hapi/.built .peers/judge/.built tests/peers/router/node_modules/.installed  ## programs that nobody here wrote
+
+.peers/%/.built: $(shell find tests/peers -path '*/src/*' -type f) tests/peers/hapi/pom.xml tests/peers/judge/pom.xml
+	@if command -v mvn >/dev/null && command -v javac >/dev/null; then mvn -q -B -f tests/peers/$*/pom.xml package && touch $@ || echo "NOT RUN: $* does not build here"; \
+	else echo "NOT RUN: $* is not built, because there is no Maven with a JDK (17 or newer) here"; fi
 
 clients: setup tests/clients/node_modules/.installed .venv-kindling/.installed  ## stock clients that the tests run
 
@@ -34,6 +43,11 @@ tests/clients/node_modules/.installed: tests/clients/package-lock.json
 .venv-kindling/.installed: tests/clients/requirements-kindling.lock
 	@$(PYTHON) -m venv .venv-kindling && .venv-kindling/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --no-deps --require-hashes --requirement $< && touch $@ || echo "NOT RUN: fhir-kindling does not install here"
+
+tests/peers/router/node_modules/.installed: tests/peers/router/package-lock.json
+	@if command -v npm >/dev/null && node --eval 'process.exit(Number(parseInt(process.versions.node) < 20))'; \
+	then cd tests/peers/router && npm ci --ignore-scripts --loglevel=error && touch node_modules/.installed; \
+	else echo "NOT RUN: Medplum's router takes no delivery, because there is no npm with Node 20 here"; fi
 
 check: setup  ## before a commit: format, lint, types, imports, fast tests
 	$(BIN)/ruff format --check .
@@ -53,4 +67,4 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
   --no-annotate --no-emit-package fundus-relay
 
 clean:
-	rm -rf .venv .venv-* tests/clients/node_modules out var .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .peers .venv .venv-* tests/clients/node_modules tests/peers/router/node_modules out var .mypy_cache .ruff_cache .pytest_cache

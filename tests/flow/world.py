@@ -6,15 +6,19 @@ Jobs are run by hand, in the order in which they were enqueued, so that a test d
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 from tests.fakes.analyser import FakeAnalyser
 
-from fundus_relay.adapters.database.pool import Pool, connected
+from fundus_relay.adapters.blobs import DirectoryBlobs
+from fundus_relay.adapters.database.ledger import PostgresLedger
+from fundus_relay.adapters.database.pool import Connection, Pool, connected
+from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.domain.policy import AmbiguousUpload
 from fundus_relay.domain.values import Accepted, Entry, Image, StoredPicture, Submitted
 from fundus_relay.imaging.format import examine
@@ -25,6 +29,7 @@ from fundus_relay.pipeline.poll import poll
 from fundus_relay.pipeline.ports import Job, Ports
 from fundus_relay.pipeline.rules import Rules
 from fundus_relay.pipeline.study import report_study
+from fundus_relay.settings import Destination
 
 RIGHT = {"coding": [{"system": "http://snomed.info/sct", "code": "362502000"}]}
 LEFT = {"coding": [{"system": "http://snomed.info/sct", "code": "362503005"}]}
@@ -148,6 +153,23 @@ class World:
             task = await tx.resources.read("Task", task_id)
         assert task is not None
         return task
+
+
+def a_world(pool: Pool, blobs: Path, ehr: httpx.AsyncClient) -> World:
+    """A world with the EHR that this client's base URL leads to."""
+    clock, queue, analyser = ManualClock(), deque[tuple[Job, str]](), FakeAnalyser()
+
+    async def enqueue(_: Connection, jobs: Sequence[tuple[Job, str]], *, is_first: bool = False) -> None:
+        queue.extend(job for job in jobs if job not in queue)
+
+    ports = Ports(
+        ledger=PostgresLedger(pool, clock, enqueue),
+        blobs=DirectoryBlobs(blobs),
+        analyser=analyser,
+        records={"ehr": FhirTransactionRecord(Destination(base_url=str(ehr.base_url.join("fhir"))), ehr)},
+        clock=clock,
+    )
+    return World(ports, clock, queue, pool, analyser, ehr)
 
 
 async def a_photograph(world: World, picture: bytes, *, method: str = "POST", **media: Any) -> Entry:

@@ -49,7 +49,7 @@ class FhirTransactionRecord:
         at_ehr = known.get(_name(report))
         if at_ehr is not None:
             age = moment(at_ehr.get("issued")) - moment(report["issued"])
-            if age == timedelta(0) and _missing(resources, known) is None:
+            if age == timedelta(0) and _missing(resources, known) is None and not _is_of_nobody(at_ehr):
                 return Written(at_ehr["id"])
             _refuse_signed(known)
             if age > timedelta(0):
@@ -73,6 +73,8 @@ class FhirTransactionRecord:
         known = await self._search(resources)
         if (missing := _missing(resources, known)) is not None:
             raise RecordUnavailable(f"read-back: {missing}")
+        if _is_of_nobody(known[_name(resources[0])]):
+            raise RecordRefused("patient-not-resolved: the EHR keeps our search for the patient instead of the patient")
         return Written(known[_name(resources[0])]["id"])
 
     async def _no_longer_said(self, at_ehr: Json, known: Mapping[str, Json]) -> list[Json]:
@@ -151,6 +153,11 @@ def _missing(resources: Sequence[Json], known: Mapping[str, Json]) -> str | None
     if not subject or any(_literal(each.get("subject")) != subject for each in present):
         return "the report and its Observations are not about one patient"
     return None
+
+
+def _is_of_nobody(report: Json) -> bool:
+    """Whether the patient is still the search that R4 would have the EHR replace, so that nobody's chart shows this."""
+    return "?" in _literal(report.get("subject"))
 
 
 def _refuse_signed(known: Mapping[str, Json]) -> None:
