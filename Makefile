@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-peers peers clients check bench serve lock clean
+.PHONY: setup demo test test-peers peers clients check bench profiles serve lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.installed  ## the virtual environment with everything that the laptop needs
@@ -59,6 +59,14 @@ check: setup  ## before a commit: format, lint, types, imports, fast tests
 bench: setup  ## ratios against floors measured in the same run
 	$(BIN)/python -m tests.bench
 
+profiles: profiles/node_modules/.installed  ## compile the implementation guide into out/profiles
+	@if test -e $<; then node profiles/build.mjs out/profiles; fi
+
+profiles/node_modules/.installed: profiles/package-lock.json
+	@if command -v npm >/dev/null && node --eval 'process.exit(Number(parseInt(process.versions.node) < 20))'; \
+	then cd profiles && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.installed; \
+	else echo "NOT RUN: the guide is not compiled, because there is no npm with Node 20 here"; fi
+
 lock:  ## choose new versions: needs uv on the PATH
 	$(LOCK) --output-file requirements.lock pyproject.toml
 	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-laptop.lock pyproject.toml
@@ -67,4 +75,5 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
   --no-annotate --no-emit-package fundus-relay
 
 clean:
-	rm -rf .peers .venv .venv-* tests/clients/node_modules tests/peers/router/node_modules out var .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .peers .venv .venv-* tests/clients/node_modules tests/peers/router/node_modules profiles/node_modules out var \
+	  .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,8 @@
+RuleSet: Judgement
+* insert ImageFinding
+* obeys value-or-reason and no-value-when-ungradable
+* value[x] only CodeableConcept
+* dataAbsentReason from WhyNoValue (required)
+* interpretation 0..1
+* interpretation from JudgementFlag (required)
+* component 0..0

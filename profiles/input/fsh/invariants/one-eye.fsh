@@ -1,0 +1,4 @@
+Invariant: one-eye
+Description: "The codes do not name different eyes."
+Severity: #error
+Expression: "((bodySite.coding.where(system = 'http://snomed.info/sct' and (code = '362502000' or code = '5597008' or code = '18944008' or code = '1290043002' or code = '24028007')).exists()) and (bodySite.coding.where(system = 'http://snomed.info/sct' and (code = '362503005' or code = '58443009' or code = '8966001' or code = '1290041000' or code = '7771000')).exists())).not() and ((bodySite.coding.where(system = 'http://snomed.info/sct' and (code = '51440002')).exists()) and ((bodySite.coding.where(system = 'http://snomed.info/sct' and (code = '362502000' or code = '5597008' or code = '18944008' or code = '1290043002' or code = '24028007')).exists()) or (bodySite.coding.where(system = 'http://snomed.info/sct' and (code = '362503005' or code = '58443009' or code = '8966001' or code = '1290041000' or code = '7771000')).exists()))).not()"

@@ -1,0 +1,15 @@
+Profile: ImageGradability
+Parent: Observation
+Id: image-gradability
+Title: "Gradability of the image"
+Description: "Whether an image is a fundus photograph and can be graded."
+* insert ImageFinding
+* obeys gradability-or-reason
+* code = $local#image-gradability
+* value[x] only CodeableConcept
+* valueCodeableConcept from Gradability (required)
+* dataAbsentReason from WhyNoValue (required)
+* component 1..1
+* component.code = $local#is-fundus-image
+* component.value[x] 1..1
+* component.value[x] only boolean

@@ -1,0 +1,31 @@
+CodeSystem: NetraDr
+Id: netra-dr
+Title: "What the analyser says"
+Description: "Codes of questions, answers, reasons and lesions. Always sent, beside a standard coding where one is true."
+* ^caseSensitive = true
+* ^experimental = false
+* ^content = #complete
+* #image-gradability "Gradability of the image"
+* #gradable "Gradable"
+* #ungradable "Ungradable"
+* #is-fundus-image "Is a fundus image"
+* #dr-presence "Diabetic retinopathy"
+* #dr-detected "Diabetic retinopathy detected"
+* #dr-not-detected "Diabetic retinopathy not detected"
+* #referable-dr "Referable diabetic retinopathy"
+* #lesion-regions "Retinal lesion regions"
+* #eye-panel "Findings of one eye"
+* #image-ungradable "The image cannot be graded"
+* #not-a-fundus-image "The image is not a fundus photograph"
+* #answer-not-understood "The analyser's answer was not understood"
+* #deep-hemorrhage "Deep Hemorrhage"
+* #hemorrhage "Hemorrhage"
+* #superficial-hemorrhage "Superficial Hemorrhage"
+* #hard-exudate "Hard Exudate"
+* #soft-exudate "Soft Exudate"
+* #microaneurysm "Microaneurysm"
+* #neovascularization "Neovascularization"
+* #vitreous-hemorrhage "Vitreous Hemorrhage"
+* #preretinal-hemorrhage "Preretinal Hemorrhage"
+* #drusen "Drusen"
+* #other "Other lesion"

@@ -1,0 +1,33 @@
+CodeSystem: TaskCodes
+Id: task
+Title: "How far a submission is, and why it waits"
+Description: "Business states and reasons of a Task. A reason may be the code of any error that the README lists, so this is a fragment."
+* ^caseSensitive = true
+* ^experimental = false
+* ^content = #fragment
+* #received "received"
+* #preparing "the photograph is being prepared"
+* #sending "the photograph is being handed to the analyser"
+* #analysing "the analyser is at work"
+* #reporting "the report is being put together"
+* #delivering "the report is on its way to the EHR"
+* #delivered "the report is at the EHR"
+* #on-hold "waits for a person"
+* #failed "no result"
+* #cancelled "cancelled"
+* #analyser-hold "the analyser has put the analysis on hold"
+* #analyser-silent "the analyser did not end the analysis in time"
+* #analyser-unavailable "the analyser cannot be reached now"
+* #analyser-credits-exhausted "the analyser's account has no credits left"
+* #analyser-credentials-refused "the analyser refuses the account"
+* #analyser-refused "the analyser does not take this picture"
+* #analysis-failed "the analyser ended the analysis with an error"
+* #answer-not-understood "the analyser's answer is outside its contract and was not understood"
+* #upload-ambiguous "the picture left for the analyser and no answer came; it may have been paid"
+* #record-unavailable "the EHR cannot be reached or is busy"
+* #record-refused "the EHR refuses the report"
+* #delivery-horizon-passed "the EHR was out of reach for too long"
+* #store-unavailable "the service's own store cannot be reached now"
+* #picture-damaged "the picture does not decode"
+* #picture-too-large "the picture cannot be made small enough"
+* #picture-too-small "the picture has too few pixels"
