@@ -31,3 +31,6 @@ Description: "Business states and reasons of a Task. A reason may be the code of
 * #picture-damaged "the picture does not decode"
 * #picture-too-large "the picture cannot be made small enough"
 * #picture-too-small "the picture has too few pixels"
+* #analyser-declined "the analyser does not take the picture for a reason that is not known"
+* #record-credentials-refused "the EHR refuses the service's token or its rights"
+* #media-withdrawn "the photograph was entered in error by its sender"
