@@ -22,7 +22,7 @@ import uvloop
 from fundus_relay import telemetry
 from fundus_relay.adapters.analyser.netra import NetraAnalyser
 from fundus_relay.adapters.analyser.token_row import TokenRow
-from fundus_relay.adapters.blobs import DirectoryBlobs, ObjectBlobs
+from fundus_relay.adapters.blobs import DirectoryBlobs
 from fundus_relay.adapters.clock import SystemClock
 from fundus_relay.adapters.database.embedded import embedded_postgres
 from fundus_relay.adapters.database.ledger import PostgresLedger
@@ -32,16 +32,11 @@ from fundus_relay.adapters.health_record.transaction import FhirTransactionRecor
 from fundus_relay.adapters.image_archive import HttpImageArchive
 from fundus_relay.domain.errors import RelayError
 from fundus_relay.environment import read
-from fundus_relay.pipeline.collect import collect
-from fundus_relay.pipeline.delivery import deliver
-from fundus_relay.pipeline.journey import advance_image
 from fundus_relay.pipeline.operator import Released, release_all
 from fundus_relay.pipeline.operator import release as release_one
-from fundus_relay.pipeline.poll import poll
 from fundus_relay.pipeline.ports import Blobs, Census, Job, Parked, Ports, PutOff
 from fundus_relay.pipeline.receive import Limits
 from fundus_relay.pipeline.rules import Rules
-from fundus_relay.pipeline.study import report_study
 from fundus_relay.settings import Http, Settings
 
 log = logging.getLogger(__name__)
@@ -98,7 +93,11 @@ def _database_url(settings: Settings, stack: AsyncExitStack) -> str:
 
 def _blobs(settings: Settings) -> Blobs:
     url = settings.blobs.url or str(settings.data_dir / "blobs")
-    return ObjectBlobs(url) if urlsplit(url).scheme in {"s3", "gs", "az"} else DirectoryBlobs(Path(url))
+    if urlsplit(url).scheme not in {"s3", "gs", "az"}:
+        return DirectoryBlobs(Path(url))
+    from fundus_relay.adapters.object_blobs import ObjectBlobs
+
+    return ObjectBlobs(url)
 
 
 def _rules(settings: Settings) -> Rules:
@@ -156,6 +155,11 @@ async def _serve(settings: Settings, only: str | None) -> None:
 
 async def run(service: Service, stop: asyncio.Event, **how: Any) -> None:  # Any: run_worker's keywords
     """Do the durable work until `stop` is set."""
+    from fundus_relay.pipeline.collect import collect
+    from fundus_relay.pipeline.delivery import deliver
+    from fundus_relay.pipeline.journey import advance_image
+    from fundus_relay.pipeline.poll import poll
+    from fundus_relay.pipeline.study import report_study
     from fundus_relay.worker.runner import run_worker
 
     ports, rules = service.ports, service.rules

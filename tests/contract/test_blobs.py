@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from obstore.store import LocalStore, MemoryStore
 
-from fundus_relay.adapters.blobs import ABANDONED_AFTER_S, PIECE, DirectoryBlobs, ObjectBlobs
+from fundus_relay.adapters.blobs import ABANDONED_AFTER_S, PIECE, DirectoryBlobs
 from fundus_relay.adapters.draft import GATHERED
+from fundus_relay.adapters.object_blobs import ObjectBlobs
 from fundus_relay.domain.errors import StoreUnavailable
 from fundus_relay.pipeline.ports import Blobs
 

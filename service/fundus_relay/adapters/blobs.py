@@ -10,16 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-
-import obstore
-from obstore.exceptions import BaseError, NotFoundError
-from obstore.store import ObjectStore, from_url
 
 from fundus_relay.domain.errors import StoreUnavailable
 
@@ -31,7 +26,7 @@ PIECE = 256 * 1024
 ABANDONED_AFTER_S = 3600
 """A draft this old belongs to a process that died."""
 
-_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _FAN = [f"{number:02x}" for number in range(256)]
 
 
@@ -56,7 +51,7 @@ class DirectoryBlobs:
         return FileDraft(self._drafts, self._take_in)
 
     async def put(self, data: bytes) -> str:
-        return await _put(self.draft(), data)
+        return await put_as_draft(self.draft(), data)
 
     async def get(self, sha256: str) -> bytes:
         with _lookup(sha256):
@@ -73,7 +68,7 @@ class DirectoryBlobs:
     @staticmethod
     def _older(folder: Path, moment: float) -> list[str]:
         with disk(), os.scandir(folder) as found:
-            return [each.name for each in found if _DIGEST.match(each.name) and each.stat().st_mtime < moment]
+            return [each.name for each in found if DIGEST.match(each.name) and each.stat().st_mtime < moment]
 
     async def discard(self, sha256: str, *, kept_before: datetime) -> bool:
         """As the port says. It is taken off its shelf first: what somebody keeps from then on lies there untouched."""
@@ -106,76 +101,17 @@ class DirectoryBlobs:
             _sync_directory(place.parent)
 
     def _place(self, digest: str) -> Path:
-        if not _DIGEST.match(digest):
+        if not DIGEST.match(digest):
             raise KeyError(digest)
         return self._path / digest[:2] / digest
 
 
-class ObjectBlobs:
-    """`Blobs` in S3, Google Cloud Storage or Azure; drafts lie in the temporary directory until they are kept."""
-
-    def __init__(self, url: str, store: ObjectStore | None = None) -> None:
-        """Use the bucket and prefix of this URL; credentials come from where the cloud's own tools find theirs.
-
-        Args:
-            store: to use instead of what the URL names.
-        """
-        self._store = store if store is not None else from_url(url)
-
-    def draft(self) -> FileDraft:
-        return FileDraft(Path(tempfile.gettempdir()), self._upload)
-
-    async def put(self, data: bytes) -> str:
-        return await _put(self.draft(), data)
-
-    async def get(self, sha256: str) -> bytes:
-        with _lookup(sha256):
-            answer = await obstore.get_async(self._store, _key(sha256))
-            return bytes(await answer.bytes_async())
-
-    async def stream(self, sha256: str) -> AsyncIterator[bytes]:
-        with _lookup(sha256):
-            answer = await obstore.get_async(self._store, _key(sha256))
-            async for piece in answer.stream(min_chunk_size=PIECE):
-                yield bytes(piece)
-
-    async def kept_before(self, moment: datetime, shelf: str) -> list[str]:
-        with _bucket():
-            return [
-                each["path"].rpartition("/")[2]
-                async for page in obstore.list(self._store, prefix=shelf)
-                for each in page
-                if each["last_modified"] < moment
-            ]
-
-    async def discard(self, sha256: str, *, kept_before: datetime) -> bool:
-        """As the port says, but for the milliseconds between a look and the deletion: no store deletes on condition."""
-        try:
-            with _lookup(sha256):
-                if (await obstore.head_async(self._store, _key(sha256)))["last_modified"] >= kept_before:
-                    return False
-                await obstore.delete_async(self._store, _key(sha256))
-        except KeyError:
-            return False
-        return True
-
-    async def _upload(self, _: int, draft: Path, digest: str) -> None:
-        with _bucket():
-            await obstore.put_async(self._store, _key(digest), draft)
-
-
-async def _put(draft: FileDraft, data: bytes) -> str:
+async def put_as_draft(draft: FileDraft, data: bytes) -> str:
     try:
         draft.write(data)
         return await draft.keep()
     finally:
         await draft.drop()
-
-
-def _key(digest: str) -> str:
-    if not _DIGEST.match(digest):
-        raise KeyError(digest)
-    return f"{digest[:2]}/{digest}"
 
 
 def _sync_directory(path: Path) -> None:
@@ -195,18 +131,10 @@ def _sweep(drafts: Path) -> None:
 
 
 @contextmanager
-def _bucket() -> Iterator[None]:
-    try:
-        yield
-    except (BaseError, OSError) as exc:
-        raise StoreUnavailable(f"the object store: {type(exc).__name__}") from exc
-
-
-@contextmanager
 def _lookup(digest: str) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, NotFoundError) as exc:
+    except FileNotFoundError as exc:
         raise KeyError(digest) from exc
-    except (BaseError, OSError) as exc:
+    except OSError as exc:
         raise StoreUnavailable(f"the blob store: {type(exc).__name__}") from exc
