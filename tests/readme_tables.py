@@ -18,6 +18,8 @@ import fundus_relay.pipeline.operator
 from fundus_relay.demonstration.stack import LocalPorts
 from fundus_relay.domain.errors import RelayError
 from fundus_relay.environment import variables
+from fundus_relay.fhir.issue_codes import MEANING
+from fundus_relay.fhir.task import REASONS, WORDS
 from fundus_relay.settings import Settings
 from fundus_relay.standin.settings import StandinSettings
 
@@ -41,6 +43,18 @@ def errors() -> str:
     """Every leaf's code and first sentence."""
     return _table(
         ("code", "what it means"), [(f"`{leaf.code}`", (leaf.__doc__ or "").split("\n")[0]) for leaf in leaves()]
+    )
+
+
+def issues() -> str:
+    return _table(("code", "what is wrong"), [(f"`{code}`", meaning) for code, meaning in sorted(MEANING.items())])
+
+
+def task() -> str:
+    rows = [("business status", WORDS), ("reason", REASONS)]
+    return _table(
+        ("code", "where", "what it means"),
+        [(f"`{code}`", where, words) for where, codes in rows for code, words in codes.items()],
     )
 
 
@@ -86,7 +100,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def written(text: str) -> str:
     """The README with every table as the code has it."""
-    for name, table in {"settings": settings(), "errors": errors()}.items():
+    for name, table in {"settings": settings(), "errors": errors(), "issues": issues(), "task": task()}.items():
         pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
         text = pattern.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)  # type: ignore[misc]  # bound now
     return text

@@ -20,18 +20,6 @@ HERE = Path(__file__).parent
 TERMINOLOGY = HERE / "terminology"
 README = HERE.parents[1] / "README.md"
 
-PROGRESS = (
-    *("received", "preparing", "sending", "analysing", "reporting", "delivering", "delivered"),
-    *("on-hold", "failed", "cancelled"),
-)
-"""What a Task's business status may say."""
-
-REASONS = ("analyser-hold", "analyser-silent", "analysis-failed", "delivery-horizon-passed")
-"""Why a Task may wait or fail, besides our errors."""
-
-ISSUES = ("all-well", "code-unknown", "element-missing", "element-unknown", "not-fhir", "search-parameter")
-"""What an OperationOutcome may say of one element, as far as the judge meets it; the README does not list these yet."""
-
 
 @dataclass(frozen=True, slots=True)
 class Remark:
@@ -58,8 +46,8 @@ class Judge:
     def in_session(cls) -> Iterator[Judge]:
         promised = re.findall(r"^\| `([a-z-]+)` \|", README.read_text(), re.MULTILINE)
         with TemporaryDirectory() as folder:
-            write_code_system(Path(folder), "relay-outcome", [*promised, *ISSUES])
-            write_code_system(Path(folder), "task", [*promised, *PROGRESS, *REASONS])
+            write_code_system(Path(folder), "relay-outcome", promised)
+            write_code_system(Path(folder), "task", promised)
             with java("judge", "judge.Main", CANONICAL, folder, str(TERMINOLOGY)) as process:
                 yield cls(process)
 

@@ -103,7 +103,7 @@ def test_the_code_system_has_exactly_the_codes_of_the_code() -> None:
 
 
 def test_the_task_codes_are_those_of_the_code() -> None:
-    assert terms("task") == task._WORDS | task._REASONS
+    assert terms("task") == task.WORDS | task.REASONS
 
 
 def test_the_concept_map_says_of_lesions_what_the_code_sends() -> None:

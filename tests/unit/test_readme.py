@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
 from tests.readme_tables import README, leaves, written
 
+import fundus_relay
 from fundus_relay.domain.errors import AnalyserDeclined, AnswerNotUnderstood, RecordRefused, UploadAmbiguous
+from fundus_relay.fhir.issue_codes import MEANING
 from fundus_relay.pipeline.delivery import HORIZON_PASSED
 from fundus_relay.pipeline.poll import SILENT
 
@@ -27,3 +33,32 @@ def test_every_reason_to_be_parked_has_a_row() -> None:
     errors = (UploadAmbiguous, AnalyserDeclined, AnswerNotUnderstood, RecordRefused)
     for reason in (*(error.code for error in errors), HORIZON_PASSED, SILENT):
         assert f"| `{reason}" in text
+
+
+def test_every_code_of_an_issue_has_its_meaning_and_is_used() -> None:
+    listed = {*MEANING, *(leaf.code for leaf in leaves())}
+    said, constants = _codes_of_the_source()
+
+    assert said > {"element-missing", "laterality-conflict"}
+    assert said - listed == set()
+    assert set(MEANING) - constants == set()
+
+
+def _codes_of_the_source() -> tuple[set[str], set[str]]:
+    """What every `Issue(...)` says that is written out, and every other text of the code."""
+    said: set[str] = set()
+    constants: set[str] = set()
+    for node in _nodes():
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            constants.add(node.value)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Issue":
+            match node.args[-1]:
+                case ast.Constant(value=str(code)):
+                    said.add(code)
+    return said, constants
+
+
+def _nodes() -> Iterator[ast.AST]:
+    for source in Path(fundus_relay.__path__[0]).rglob("*.py"):
+        if source.name != "issue_codes.py":
+            yield from ast.walk(ast.parse(source.read_text()))

@@ -14,7 +14,7 @@ TASK_CODES = f"{names.CANONICAL}/CodeSystem/task"
 
 _ON_HOLD_AT_ANALYSER = "analyser-hold"
 
-_WORDS = {
+WORDS = {
     "received": "received",
     "preparing": "the photograph is being prepared",
     "sending": "the photograph is being handed to the analyser",
@@ -26,8 +26,9 @@ _WORDS = {
     "failed": "no result",
     "cancelled": "cancelled",
 }
+"""Codes of a business status, and what they say; the README lists them."""
 
-_REASONS = {
+REASONS = {
     "analyser-hold": "the analyser has put the analysis on hold",
     "analyser-silent": "the analyser did not end the analysis in time",
     "analyser-unavailable": "the analyser cannot be reached now",
@@ -48,6 +49,7 @@ _REASONS = {
     "picture-too-large": "the picture cannot be made small enough",
     "picture-too-small": "the picture has too few pixels",
 }
+"""Codes of why a Task waits or has failed, and what they say; the README lists them."""
 
 
 def build_task(submission: Submission, study: Study, images: Sequence[Image], deliveries: Sequence[Delivery]) -> Json:
@@ -68,7 +70,7 @@ def build_task(submission: Submission, study: Study, images: Sequence[Image], de
         "id": submission.id,
         "status": status.value,
         **({"statusReason": _reason(reason)} if reason else {}),
-        "businessStatus": {"coding": [{"system": TASK_CODES, "code": business}], "text": _WORDS[business]},
+        "businessStatus": {"coding": [{"system": TASK_CODES, "code": business}], "text": WORDS[business]},
         "intent": "order",
         "code": {"text": "Analyse fundus photographs and report"},
         **({"basedOn": orders} if (orders := _orders(study)) else {}),
@@ -143,7 +145,7 @@ def _failure(image: Image) -> str | None:
 def _reason(reason: str) -> Json:
     """Our code and its words; what a person wrote behind the code stays as text."""
     code, _, told = reason.partition(": ")
-    words = _REASONS.get(code, code)
+    words = REASONS.get(code, code)
     return {"coding": [{"system": TASK_CODES, "code": code}], "text": f"{words}: {told}" if told else words}
 
 
