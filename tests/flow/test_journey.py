@@ -904,6 +904,59 @@ async def test_a_picture_that_was_taken_back_and_is_sent_anew_is_reported_and_pa
     assert world.analyser.times_paid == 1
 
 
+async def test_a_picture_that_was_taken_back_while_it_waited_to_be_sent_again_is_sent_anew(world: World) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1")
+    await world.accept(photograph)
+    world.analyser.strike(Fault.DECLINED)
+    await world.run_jobs()
+    (image,) = await world.images()
+    assert (image.state, image.reason) == (ImageState.PREPARED, "analyser-declined")
+
+    await world.accept(in_error(photograph))
+    await world.finish()
+    assert (await world.image(image.id)).state is ImageState.CANCELLED
+    await world.accept(await a_photograph(world, EYE, method="PUT", id="m2"))
+    await world.finish()
+
+    assert (await world.image(image.id)).state is ImageState.ANSWERED
+    assert (await world.report())["status"] == "preliminary"
+    assert world.analyser.times_paid == 1
+
+
+async def test_a_picture_that_may_have_been_paid_still_waits_for_a_person_when_it_is_sent_anew(world: World) -> None:
+    world.rules = replace(world.rules, ambiguous_upload=AmbiguousUpload.HOLD)
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1")
+    await world.accept(photograph)
+    world.analyser.strike(Fault.ANSWER_LOST)
+    await world.finish()
+    (image,) = await world.images()
+    assert (image.state, image.reason) == (ImageState.PARKED, "upload-ambiguous")
+
+    await world.accept(in_error(photograph))
+    await world.finish()
+    assert (await world.image(image.id)).state is ImageState.CANCELLED
+    await world.accept(await a_photograph(world, EYE, method="PUT", id="m2"))
+    await world.finish()
+
+    image = await world.image(image.id)
+    assert (image.state, image.reason) == (ImageState.PARKED, "upload-ambiguous")
+
+
+async def test_a_photograph_that_came_to_nothing_can_be_taken_back(world: World) -> None:
+    photograph = await a_photograph(world, EYE[: len(EYE) // 2] + EYE[-2:], method="PUT", id="m1")
+    (taken,) = await world.accept(photograph)
+    await world.finish()
+    (image,) = await world.images()
+    assert image.state is ImageState.REJECTED
+
+    await world.accept(in_error(photograph))
+    await world.finish()
+
+    assert (await world.image(image.id)).state is ImageState.CANCELLED
+    assert (await world.task(taken.task_id))["status"] == "cancelled"
+    assert {each["status"] for each in await world.at_ehr("DiagnosticReport")} <= {ERROR}
+
+
 async def test_a_picture_stands_as_long_as_one_of_its_media_does(world: World) -> None:
     photograph = await a_photograph(world, EYE, method="PUT", id="m1")
     await world.accept(photograph)

@@ -60,7 +60,9 @@ async def cancel_if_withdrawn(image: Image, tx: Transaction) -> Image | None:
     if media is None or media["status"] != ENTERED_IN_ERROR:
         return None
     await tx.enqueue(Job.STUDY, image.study_id)
-    return await tx.move_image(image, ImageState.CANCELLED, reason=REASON, due_at=None)
+    is_in_doubt = image.state is ImageState.PARKED and image.reason == UploadAmbiguous.code
+    mark = image.credit_mark if is_in_doubt else None
+    return await tx.move_image(image, ImageState.CANCELLED, reason=REASON, credit_mark=mark, due_at=None)
 
 
 async def send_anew(

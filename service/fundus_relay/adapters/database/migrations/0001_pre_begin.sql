@@ -67,6 +67,7 @@ create index image_ready on image (due_at)              -- what the engine could
     where state in ('received', 'prepared', 'sending') or (state = 'analysing' and job_status is not null);
 create index image_sending on image (id) where state = 'sending';
 create index image_by_state on image (state);
+create index image_by_source on image (source_sha256);
 create index image_parked on image (reason) where state = 'parked';
 
 create table submission (
