@@ -890,7 +890,7 @@ async def test_an_upload_under_way_is_settled_before_its_image_is_cancelled(worl
 
 async def test_a_picture_that_was_taken_back_and_is_sent_anew_is_reported_and_paid_once(world: World) -> None:
     photograph = await a_photograph(world, EYE, method="PUT", id="m1")
-    await world.accept(photograph)
+    (first,) = await world.accept(photograph)
     await world.finish()
     await world.accept(in_error(photograph))
     await world.finish()
@@ -901,6 +901,7 @@ async def test_a_picture_that_was_taken_back_and_is_sent_anew_is_reported_and_pa
     assert (await world.report())["status"] == "preliminary"
     assert [each["bodySite"]["text"] for each in await world.observations("dr-presence")] == ["Left eye"]
     assert (await world.task(anew.task_id))["status"] == "completed"
+    assert (await world.task(first.task_id))["status"] == "cancelled"
     assert world.analyser.times_paid == 1
 
 

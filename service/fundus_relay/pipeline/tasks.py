@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Image, Study, Submission
 from fundus_relay.fhir.task import build_task
 
 from .ports import Transaction
+from .withdrawal import REASON, is_withdrawn
 
 
 async def refresh_tasks(tx: Transaction, study: Study, images: Sequence[Image] | None = None) -> None:
@@ -16,7 +18,8 @@ async def refresh_tasks(tx: Transaction, study: Study, images: Sequence[Image] |
     images = await tx.images(study.id) if images is None else images
     deliveries = await tx.deliveries(study.id)
     for submission in await tx.submissions(study.id):
-        await tx.resources.put(build_task(submission, study, images, deliveries))
+        seen = await _as_sent(tx, submission, images)
+        await tx.resources.put(build_task(submission, study, seen, deliveries))
 
 
 async def open_task(tx: Transaction, submission: Submission, study: Study, asked: Sequence[Image]) -> None:
@@ -29,3 +32,13 @@ async def open_task(tx: Transaction, submission: Submission, study: Study, asked
     images = asked if is_untouched else await tx.images(study.id)
     deliveries = await tx.deliveries(study.id) if study.revision else []
     await tx.resources.put(build_task(submission, study, images, deliveries), is_fresh=True)
+
+
+async def _as_sent(tx: Transaction, submission: Submission, images: Sequence[Image]) -> list[Image]:
+    """The images as the submission's Media have them: what was taken back stays so, whoever else sent that picture."""
+    seen: list[Image] = []
+    for image in images:
+        media_id = submission.image_media.get(image.id, image.media_id)
+        is_gone = media_id != image.media_id and await is_withdrawn(media_id, tx)
+        seen.append(replace(image, state=ImageState.CANCELLED, reason=REASON) if is_gone else image)
+    return seen

@@ -56,13 +56,17 @@ async def cancel_if_withdrawn(image: Image, tx: Transaction) -> Image | None:
     """
     if image.state in {ImageState.CANCELLED, ImageState.SENDING}:
         return None
-    media = await tx.resources.read("Media", image.media_id)
-    if media is None or media["status"] != ENTERED_IN_ERROR:
+    if not await is_withdrawn(image.media_id, tx):
         return None
     await tx.enqueue(Job.STUDY, image.study_id)
     is_in_doubt = image.state is ImageState.PARKED and image.reason == UploadAmbiguous.code
     mark = image.credit_mark if is_in_doubt else None
     return await tx.move_image(image, ImageState.CANCELLED, reason=REASON, credit_mark=mark, due_at=None)
+
+
+async def is_withdrawn(media_id: str, tx: Transaction) -> bool:
+    media = await tx.resources.read("Media", media_id)
+    return media is not None and media["status"] == ENTERED_IN_ERROR
 
 
 async def send_anew(
@@ -106,7 +110,6 @@ async def _standing(image: Image, tx: Transaction) -> str | None:
     """A Media that brought the same picture and was not withdrawn."""
     for submission in await tx.submissions(image.study_id):
         media_id = submission.image_media.get(image.id)
-        media = await tx.resources.read("Media", media_id) if media_id else None
-        if media is not None and media["status"] != ENTERED_IN_ERROR:
+        if media_id is not None and not await is_withdrawn(media_id, tx):
             return media_id
     return None
