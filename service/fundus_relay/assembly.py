@@ -203,11 +203,11 @@ async def _serve_api(service: Service, stop: asyncio.Event) -> None:
 
 async def listen(app: Any, http: Http, stop: asyncio.Event) -> None:  # Any: an ASGI application
     """Answer until `stop` is set, then finish what is under way. Sets `stop` when the server ends by itself."""
-    from fundus_relay.api.silence import HeadInTime
+    from fundus_relay.api.silence import CallerInTime
 
     config = uvicorn.Config(
         app,
-        http=HeadInTime,
+        http=CallerInTime,
         ws="none",
         log_config=None,
         access_log=False,

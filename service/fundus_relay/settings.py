@@ -119,7 +119,7 @@ class Http(_Part):
     silence: Duration = Field(
         timedelta(seconds=30),
         ge=timedelta(seconds=1),
-        description="that a caller may rest in the middle of a request, or between two",
+        description="that a caller may rest in the middle of a request or of its answer, or between two",
     )
     max_connections: int = Field(
         512, ge=8, description="connections at once, those of probes among them; one more gets a 503"

@@ -6,11 +6,13 @@ import asyncio
 import base64
 import json
 import logging
+import select
 import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -161,6 +163,44 @@ async def test_a_slow_body_that_moves_is_taken(impatient: tuple[str, int]) -> No
 
     assert (await reader.readline()).startswith(b"HTTP/1.1 201")
     writer.close()
+
+
+async def test_who_takes_no_answer_is_cut_off(impatient: tuple[str, int]) -> None:
+    question, _ = await a_picture_behind(impatient)
+    with socket.create_connection(impatient) as caller:
+        caller.sendall(question * 50)
+        cut_off = select.poll()
+        cut_off.register(caller, 0)  # tells of errors only
+
+        assert await asyncio.to_thread(cut_off.poll, 20_000)
+
+
+async def test_an_answer_that_is_taken_slowly_comes_whole(impatient: tuple[str, int]) -> None:
+    question, byte_count = await a_picture_behind(impatient)
+    with socket.socket() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**15)
+        caller.connect(impatient)
+        caller.setblocking(False)
+        loop, taken = asyncio.get_running_loop(), 0
+        await loop.sock_sendall(caller, question * 10)
+
+        for _ in range(8):
+            await asyncio.sleep(0.4)  # this is the slow caller
+            taken += len(await loop.sock_recv(caller, 2**14))
+        while taken < 10 * byte_count:
+            piece = await loop.sock_recv(caller, 2**20)
+            assert piece, "cut off"
+            taken += len(piece)
+
+
+async def a_picture_behind(server: tuple[str, int]) -> tuple[bytes, int]:
+    """A request for a picture on its server, and the picture's bytes."""
+    picture = a_jpeg(noise=80)
+    content = {"contentType": "image/jpeg", "data": base64.b64encode(picture).decode()}
+    async with httpx.AsyncClient(base_url="http://{}:{}/fhir".format(*server)) as client:
+        media = (await client.post("Media", json=a_media(content=content))).json()
+    path = urlsplit(media["content"]["url"]).path
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), len(picture)
 
 
 async def test_one_connection_too_many_is_sent_away_till_others_leave(impatient: tuple[str, int]) -> None:

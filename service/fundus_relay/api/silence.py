@@ -1,13 +1,18 @@
-"""How long a caller is waited for in the middle of a request: a head must come whole in time, a body must move.
+"""How long a caller is waited for: a head must come whole in time, a body must move, an answer must be taken.
 
-Whoever falls silent there would hold a connection, and a draft of a picture, for ever. A body may take as long as it
-needs while it moves; the time that we take ourselves never counts.
+Whoever falls silent there would hold a connection, and a picture, for ever. A body and an answer may take as long as
+they need while they move; the time that we take ourselves never counts.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
+from array import array
 from datetime import timedelta
+from fcntl import ioctl
+from struct import pack
+from termios import TIOCOUTQ
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -41,15 +46,16 @@ class BodyInTime:
         await self._app(scope, receive_in_time if scope["type"] == "http" else receive, send)
 
 
-class HeadInTime(HttpToolsProtocol):
-    """uvicorn's protocol, which ends a connection that rests between requests, but not one that rests within a head.
+class CallerInTime(HttpToolsProtocol):
+    """uvicorn's protocol, which ends a connection that rests between requests, but not within a head or an answer.
 
     Its own timer serves for both: it is stopped by whatever comes in, so it is set again while no request is under way.
     A head has `timeout_keep_alive` seconds in all; what is left of a body that was refused already has as long as it
-    moves.
+    moves. An answer of which nothing was taken in that time is not waited for: the connection is cut.
     """
 
     _head_due: float | None = None
+    _taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
         super().connection_made(transport)
@@ -68,6 +74,43 @@ class HeadInTime(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._head_due = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_taking(self._untaken_bytes())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_expecting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_expecting()
+
+    def _expect_taking(self, byte_count: int) -> None:
+        self._taking = self.loop.call_later(self.timeout_keep_alive, self._see_taken, byte_count)
+
+    def _see_taken(self, before: int) -> None:
+        if (left := self._untaken_bytes()) < before:
+            self._expect_taking(left)
+        else:
+            self._cut_off()
+
+    def _untaken_bytes(self) -> int:
+        """With those that the kernel holds: it asks for more by the megabyte, for which a slow line takes long."""
+        held = array("i", [0])
+        ioctl(self.transport.get_extra_info("socket").fileno(), TIOCOUTQ, held)
+        return held[0] + self.transport.get_write_buffer_size()
+
+    def _cut_off(self) -> None:
+        # without lingering, or the kernel would keep for long what the caller does not take
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+        self.transport.abort()
+
+    def _stop_expecting(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
 
     def _expect_head(self) -> None:
         self._head_due = self.loop.time() + self.timeout_keep_alive
