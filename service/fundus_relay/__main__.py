@@ -1,4 +1,4 @@
-"""The command line. Everything it starts is put together in `assembly`."""
+"""The command line. What each command does is in `commands`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from fundus_relay import __version__
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 failed, 2 wrongly called or configured."""
     command = _parser().parse_args(arguments)
-    from fundus_relay import assembly  # what is imported for `--help` is waited for
+    from fundus_relay import commands  # what is imported for `--help` is waited for
     from fundus_relay.environment import NotConfigured
 
     try:
-        return int(command.run(assembly, command) or 0)
+        return int(command.run(commands, command) or 0)
     except NotConfigured as why:
         for line in str(why).splitlines():
             print(f"fundus-relay: {line}", file=sys.stderr)
         return 2
-    except assembly.Failed as why:
+    except commands.Failed as why:
         print(f"fundus-relay: {why}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -32,46 +32,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fundus-relay", description=__doc__)
     parser.add_argument("--version", action="version", version=f"fundus-relay {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    serve = commands.add_parser("serve", help="the service: FHIR endpoint and worker")
+    serve = parsers.add_parser("serve", help="the service: FHIR endpoint and worker")
     serve.add_argument("--only", choices=("api", "worker"), help="one of the two alone")
-    serve.set_defaults(run=lambda assembly, given: assembly.serve(only=given.only))
+    serve.set_defaults(run=lambda commands, given: commands.serve(only=given.only))
 
-    migrate = commands.add_parser("migrate", help="bring the database's tables up to date, and end")
-    migrate.set_defaults(run=lambda assembly, _: assembly.migrate_database())
+    migrate = parsers.add_parser("migrate", help="bring the database's tables up to date, and end")
+    migrate.set_defaults(run=lambda commands, _: commands.migrate_database())
 
-    parked = commands.add_parser("parked", help="what waits for a person or by itself, and why")
-    parked.set_defaults(run=lambda assembly, _: assembly.show_parked())
+    parked = parsers.add_parser("parked", help="what waits for a person or by itself, and why")
+    parked.set_defaults(run=lambda commands, _: commands.show_parked())
 
-    release = commands.add_parser("release", help="let what is parked, or waits, try again now")
+    release = parsers.add_parser("release", help="let what is parked, or waits, try again now")
     which = release.add_mutually_exclusive_group(required=True)
     which.add_argument("id", nargs="?", help="as `parked` shows it")
     which.add_argument("--reason", metavar="CODE", help="all that is parked or waits for this reason")
     which.add_argument("--all", action="store_true", help="all that is parked")
     release.add_argument("--pay-again", action="store_true", help="send an image anew although it may have been paid")
     release.set_defaults(
-        run=lambda assembly, given: assembly.release(given.id, reason=given.reason, pay_again=given.pay_again)
+        run=lambda commands, given: commands.release(given.id, reason=given.reason, pay_again=given.pay_again)
     )
 
-    standin = commands.add_parser("standin", help="a stand-in for the analyser's API; no medical device")
+    standin = parsers.add_parser("standin", help="a stand-in for the analyser's API; no medical device")
     standin.add_argument("--state", type=Path, help="its SQLite file")
     _listen(standin, 8090)
-    standin.set_defaults(run=lambda assembly, given: assembly.serve_standin(given.host, given.port, given.state))
+    standin.set_defaults(run=lambda commands, given: commands.serve_standin(given.host, given.port, given.state))
 
-    ehr = commands.add_parser("ehr", help="a small FHIR server for demonstration and tests only")
+    ehr = parsers.add_parser("ehr", help="a small FHIR server for demonstration and tests only")
     ehr.add_argument("--state", type=Path, help="its SQLite file; without it everything is forgotten at the end")
     _listen(ehr, 8070)
-    ehr.set_defaults(run=lambda assembly, given: assembly.serve_ehr(given.host, given.port, given.state))
+    ehr.set_defaults(run=lambda commands, given: commands.serve_ehr(given.host, given.port, given.state))
 
-    up = commands.add_parser("up", help="service, stand-in and demonstration EHR until SIGTERM")
+    up = parsers.add_parser("up", help="service, stand-in and demonstration EHR until SIGTERM")
     up.add_argument("--data", type=Path, default=Path("var"), help="folder for everything that is kept")
-    up.set_defaults(run=lambda assembly, given: assembly.up(given.data))
+    up.set_defaults(run=lambda commands, given: commands.up(given.data))
 
-    demo = commands.add_parser("demo", help="one run of the whole line, with something to look at")
+    demo = parsers.add_parser("demo", help="one run of the whole line, with something to look at")
     demo.add_argument("--image", type=Path, help="a JPEG or PNG of your own; its eye is then not stated")
     demo.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the results")
-    demo.set_defaults(run=lambda assembly, given: assembly.demo(given.image, given.out))
+    demo.set_defaults(run=lambda commands, given: commands.demo(given.image, given.out))
     return parser
 
 

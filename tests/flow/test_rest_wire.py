@@ -22,7 +22,7 @@ from tests.serving import an_application
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.adapters.database.ledger import PostgresLedger
-from fundus_relay.assembly import listen
+from fundus_relay.api.server import listen
 from fundus_relay.settings import Http
 
 Json = dict[str, Any]

@@ -1,0 +1,200 @@
+"""What each command does. The command line itself is in `__main__`, the parts are put together in `assembly`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from fundus_relay import telemetry
+from fundus_relay.adapters.database.migrate import migrate
+from fundus_relay.api.server import CannotListen, listen
+from fundus_relay.assembly import answer, database_url, opened, run
+from fundus_relay.domain.errors import RelayError
+from fundus_relay.environment import read
+from fundus_relay.pipeline.operator import Released, release_all
+from fundus_relay.pipeline.operator import release as release_one
+from fundus_relay.pipeline.ports import Census, Parked, PutOff
+from fundus_relay.settings import Http, Settings
+
+log = logging.getLogger(__name__)
+
+
+class Failed(Exception):
+    """A command did not do what it was asked for; its text says why."""
+
+
+# ------------------------------------------------------------------------------------------------------------- serve
+
+
+def serve(only: str | None = None) -> None:
+    """Run the service until SIGTERM or SIGINT.
+
+    Args:
+        only: `api` or `worker`; both without it.
+    """
+    settings = read(Settings)
+    telemetry.configure(settings.log_level)
+    uvloop.run(_serve(settings, only))
+
+
+async def _serve(settings: Settings, only: str | None) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        async with opened(settings) as service:
+            parts: list[Coroutine[Any, Any, None]] = []  # Any: what a coroutine is sent, which is nothing
+            if only != "worker":
+                parts.append(answer(service, stop))
+            if only != "api":
+                parts.append(run(service, stop))
+            log.info("started", extra={"part": only or "all", "port": settings.http.port})
+            async with asyncio.TaskGroup() as group:
+                for part in parts:
+                    group.create_task(part)
+    except* RelayError as several:
+        why = several.exceptions[0]
+        raise Failed(str(why)) from why
+    except* CannotListen as several:
+        raise Failed(str(several.exceptions[0])) from several
+    log.info("stopped", extra={"part": only or "all"})
+
+
+# ---------------------------------------------------------------------------------------------------------- operator
+
+
+def migrate_database() -> None:
+    """Bring the tables up to date."""
+    settings = _of_operator()
+
+    async def apply() -> None:
+        from fundus_relay.worker.schema import engine_schema
+
+        async with AsyncExitStack() as stack:
+            for name in await migrate(database_url(settings, stack), engine_schema()):
+                print(name)
+
+    _do(apply())
+
+
+def show_parked() -> None:
+    """Print what waits for a person, what waits by itself, and the account, as one JSON object a line."""
+    settings = _of_operator()
+
+    async def show() -> None:
+        async with opened(settings) as service:
+            for parked in await service.ledger.parked():
+                _print(parked)
+            for put_off in await service.ledger.put_off(service.ports.clock.now()):
+                _print(put_off)
+            _print(await service.ledger.census())
+
+    _do(show())
+
+
+def release(id: str | None, *, reason: str | None, pay_again: bool) -> None:
+    """Let something that waits go on.
+
+    Args:
+        id: of one; without it all that is parked, or that is parked or waits for `reason`.
+    """
+    settings = _of_operator()
+
+    async def let_go() -> None:
+        async with opened(settings) as service:
+            ledger, clock = service.ledger, service.ports.clock
+            if id is not None:
+                await release_one(id, ledger, clock, pay_again=pay_again)
+                return
+            released = await release_all(ledger, clock, reason=reason, pay_again=pay_again)
+            _print(released)
+            if released.left:
+                raise Failed(f"{released.left} may have been paid; say --pay-again to send them anew")
+            if reason and not released.count:
+                raise Failed(f"nothing waits for the reason {reason}")
+
+    _do(let_go())
+
+
+def _of_operator() -> Settings:
+    """Settings of a command whose answer is on standard output; the log is for what goes wrong meanwhile."""
+    settings = read(Settings)
+    telemetry.configure("ERROR")
+    return settings
+
+
+def _print(row: Parked | PutOff | Census | Released) -> None:
+    print(json.dumps(asdict(row), default=str))
+
+
+def _do(work: Coroutine[Any, Any, None]) -> None:  # Any: what a coroutine is sent, which is nothing
+    try:
+        asyncio.run(work)
+    except RelayError as why:
+        raise Failed(f"{why.code}: {why}") from why
+
+
+# ------------------------------------------------------------------------------------------------------------- laptop
+
+
+def serve_standin(host: str, port: int, state: Path | None) -> None:
+    """The stand-in for the analyser."""
+    try:
+        from fundus_relay.standin.app import standin
+        from fundus_relay.standin.settings import StandinSettings
+    except ImportError as why:
+        raise Failed(f"the stand-in needs the extra `standin` ({why.name} is not installed)") from why
+    telemetry.configure("INFO")
+    settings = read(StandinSettings)
+    _serve_alone(standin(settings.model_copy(update={"state": state}) if state else settings), host, port)
+
+
+def serve_ehr(host: str, port: int, state: Path | None) -> None:
+    """The demonstration EHR."""
+    from fundus_relay.demonstration.ehr import demonstration_ehr
+
+    telemetry.configure("INFO")
+    _serve_alone(demonstration_ehr(state), host, port)
+
+
+def _serve_alone(app: Any, host: str, port: int) -> None:  # Any: an ASGI application
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await listen(app, Http(host=host, port=port), stop)
+
+    try:
+        asyncio.run(until_stopped())
+    except CannotListen as why:
+        raise Failed(str(why)) from why
+
+
+def up(data_dir: Path) -> None:
+    """Service, stand-in and demonstration EHR until SIGTERM."""
+    from fundus_relay.demonstration.stack import LocalPorts, StackFailed, keep_up
+
+    try:
+        keep_up(read(LocalPorts), data_dir)
+    except StackFailed as why:
+        raise Failed(f"{why}; everything is stopped") from why
+
+
+def demo(image: Path | None, out: Path) -> None:
+    """One run of the whole line."""
+    from fundus_relay.demonstration.demo import DemoFailed, demonstrate
+    from fundus_relay.demonstration.stack import StackFailed
+
+    try:
+        demonstrate(image, out)
+    except (DemoFailed, StackFailed, OSError) as why:
+        raise Failed(str(why)) from why
