@@ -9,7 +9,7 @@ from uuid import uuid4
 from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Entry, Image, Json, StoredPicture, Study, Submission
-from fundus_relay.fhir.intake import captured, laterality
+from fundus_relay.fhir.intake.submission import captured, laterality
 
 from .identity import Known, at_ehr, points_to, study_key
 from .ports import Clock, Job, Transaction

@@ -15,11 +15,11 @@ from types import TracebackType
 from fundus_relay.domain.errors import InvalidResource, Issue, Rejected
 from fundus_relay.domain.geometry import Size
 from fundus_relay.domain.values import Entry, StoredPicture, Submitted
-from fundus_relay.fhir.attachment import check_picture
-from fundus_relay.fhir.intake import by_entry, position, read_submission
-from fundus_relay.fhir.intake_json import parse
+from fundus_relay.fhir.intake.attachment import check_picture
+from fundus_relay.fhir.intake.parsing import parse
+from fundus_relay.fhir.intake.skeleton import Cutter
+from fundus_relay.fhir.intake.submission import by_entry, position, read_submission
 from fundus_relay.fhir.literals import Bases
-from fundus_relay.fhir.skeleton import Cutter
 from fundus_relay.fhir.withdrawn import ENTERED_IN_ERROR
 from fundus_relay.imaging.format import MAX_PIXELS, PictureFacts, examine
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Entry
 
-from .intake_structure import Pointer
 from .references import Names, check_patients, check_pointers
 from .rules import check_rules, check_together
+from .structure import Pointer
 
 ASKED_AGAIN = 4
 """How often one entry is at most: references of real records are seldom deeper."""

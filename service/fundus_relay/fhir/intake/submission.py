@@ -9,11 +9,11 @@ from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.values import Entry, Json, Submitted
 
-from .intake_bundle import bundle_entries
-from .intake_content import Content, Examined
-from .intake_structure import Pointer, examine_structure, model_of
-from .literals import Bases
+from ..literals import Bases
+from .bundle import bundle_entries
+from .content import Content, Examined
 from .rules import TYPES, eyes
+from .structure import Pointer, examine_structure, model_of
 
 _NO_BASES = Bases()
 _ENTRY = re.compile(r"Bundle\.entry\[(\d+)\]")

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Entry, Json
 
-from .intake_structure import Pointer, model_of
-from .literals import LITERAL, tail
+from ..literals import LITERAL, tail
+from .structure import Pointer, model_of
 
 _ANY = "Resource"
 _REPEATED = ("subject", "patient", "encounter", "partOf", "basedOn")

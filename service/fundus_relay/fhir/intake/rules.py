@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Entry, Json
 
+from ..names import SNOMED
+from ..search_index import check_lengths
+from ..withdrawn import ENTERED_IN_ERROR
 from .attachment import stated_media_type
-from .names import SNOMED
 from .references import Names
-from .search_index import check_lengths
-from .withdrawn import ENTERED_IN_ERROR
 
 TYPES = frozenset({
     "Media", "Patient", "Device", "ServiceRequest", "ImagingStudy",

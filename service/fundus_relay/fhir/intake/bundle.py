@@ -12,8 +12,8 @@ from dataclasses import replace
 from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.values import Entry, Json
 
-from .intake_structure import examine_structure
-from .literals import Bases
+from ..literals import Bases
+from .structure import examine_structure
 
 MAX_ENTRIES = 1000
 

@@ -14,9 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fundus_relay.domain.errors import InvalidResource
-from fundus_relay.fhir.attachment import Base64Decoder
-from fundus_relay.fhir.intake_json import GATHERED, parse
-from fundus_relay.fhir.skeleton import MAX_DEPTH, MAX_SKELETON_BYTES, MAX_TOKENS, Cutter
+from fundus_relay.fhir.intake.attachment import Base64Decoder
+from fundus_relay.fhir.intake.parsing import GATHERED, parse
+from fundus_relay.fhir.intake.skeleton import MAX_DEPTH, MAX_SKELETON_BYTES, MAX_TOKENS, Cutter
 
 Json = dict[str, Any]
 

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Json
 
-from .intake_json import GATHERED, under
+from .parsing import GATHERED, under
 
 ENCOUNTER_STATUS = "planned arrived triaged in-progress onleave finished cancelled entered-in-error unknown"
 UDI_ENTRY = "barcode rfid manual card self-reported unknown"

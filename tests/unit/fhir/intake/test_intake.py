@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from fundus_relay.domain.errors import InvalidResource
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.values import Submitted
-from fundus_relay.fhir.intake import captured, laterality, read_submission
-from fundus_relay.fhir.intake_bundle import MAX_ENTRIES
-from fundus_relay.fhir.intake_content import ASKED_AGAIN
-from fundus_relay.fhir.intake_json import GATHERED
+from fundus_relay.fhir.intake.bundle import MAX_ENTRIES
+from fundus_relay.fhir.intake.content import ASKED_AGAIN
+from fundus_relay.fhir.intake.parsing import GATHERED
+from fundus_relay.fhir.intake.submission import captured, laterality, read_submission
 from fundus_relay.fhir.literals import Bases
 from fundus_relay.fhir.names import SNOMED
 
