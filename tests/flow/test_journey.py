@@ -1053,11 +1053,11 @@ async def test_the_order_is_named_to_each_reader_as_it_knows_it(world: World) ->
             "subject": {"reference": "Patient/demo-patient"},
             "identifier": [{"system": "urn:orders", "value": "77"}],
         },
-        full_url="urn:uuid:order",
+        element="Bundle.entry[0].resource",
     )
     at_ehr = {**order.resource, "id": "77"}
     await world.ehr.put("/fhir/ServiceRequest/77", json=at_ehr)
-    stored, _ = await world.accept(order, await a_photograph(world, EYE, basedOn=[{"reference": "urn:uuid:order"}]))
+    stored, _ = await world.accept(order, await a_photograph(world, EYE, basedOn=[{"reference": order.element}]))
 
     await world.finish()
 

@@ -13,7 +13,6 @@ from uuid import uuid4
 
 from fundus_relay.domain.errors import CriteriaNotSelective, InvalidResource, Issue, RelayError, VersionConflict
 from fundus_relay.domain.values import Accepted, Entry, Json, Submitted
-from fundus_relay.fhir.literals import tail
 
 from .identity import OURS, Known, id_at_ehr, is_ours
 from .photographs import Photograph, photograph_of, take_photographs
@@ -50,18 +49,12 @@ class _Placed:
     reference: str
     found: Json | None = None
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What this request may call it, besides where it is stored."""
-        url = self.entry.full_url
-        return (tail(url), url) if url else ()
-
 
 async def _accept_together(entries: Sequence[Entry], ledger: Ledger, clock: Clock) -> list[Accepted]:
     async with ledger.transaction() as tx:
         await tx.hold([name for entry in entries if (name := _contended_name(entry))])
         placed = [await _place(entry, tx) for entry in entries]
-        links = {name: p.reference for p in placed for name in p.names}
+        links = {p.entry.element: p.reference for p in placed}
         known = await _known_at_ehr(placed, tx)
         answers: dict[str, Accepted] = {}
         photographs: list[Photograph] = []
@@ -117,8 +110,7 @@ async def _known_at_ehr(placed: Sequence[_Placed], tx: Transaction) -> dict[str,
     known: dict[str, Known] = {}
     for p in placed:
         resource = p.found or p.entry.resource
-        for name in (*p.names, p.reference):
-            known[name] = Known(resource, id_at_ehr(p.entry))
+        known[p.entry.element] = known[p.reference] = Known(resource, id_at_ehr(p.entry))
     for p in placed:
         for element, literal in _literals(p.entry.resource, p.entry.element):
             if literal not in known and is_ours(literal):
