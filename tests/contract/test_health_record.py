@@ -471,8 +471,33 @@ async def test_an_answer_without_end_is_not_read_to_the_end() -> None:
         await slow.publish(FIRST, revision=1)
 
 
+def a_searchset(**resource: Any) -> str:
+    return json.dumps(
+        {"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "DiagnosticReport", **resource}}]}
+    )
+
+
 @pytest.mark.parametrize(
-    "body", ["<html>login</html>", "[]", '{"resourceType": "OperationOutcome"}'], ids=["html", "list", "outcome"]
+    "body",
+    [
+        "<html>login</html>",
+        "[]",
+        '{"resourceType": "OperationOutcome"}',
+        "[" * 200_000,
+        '{"resourceType": "Bundle", "entry": [{"resource": {"id": "1"}}]}',
+        '{"resourceType": "Bundle", "entry": ["1"]}',
+        '{"resourceType": "Bundle", "entry": {}}',
+        '{"resourceType": "Bundle", "link": ["1"]}',
+        a_searchset(id=1),
+        a_searchset(id="1", identifier="x"),
+        a_searchset(id="1", identifier=[{"system": {}}]),
+        a_searchset(id="1", result=["x"]),
+        a_searchset(id="1", subject="x"),
+        a_searchset(id="1", meta=[]),
+        a_searchset(id="1", status=None),
+        a_searchset(id="1", text={"div": 1}),
+    ],
+    ids=lambda body: body[:60],
 )
 async def test_an_answer_that_is_no_searchset_is_not_taken_for_nothing_found(body: str) -> None:
     asked: list[str] = []
