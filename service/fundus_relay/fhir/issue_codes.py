@@ -24,6 +24,7 @@ MEANING = {
     "invariant": "A rule of FHIR is broken; the text names it.",
     "json-malformed": "The body is not JSON, or too deep or too complex.",
     "laterality-conflict": "The codes of `bodySite` name two eyes, or the same picture was sent as the other eye.",
+    "match-differs": "A conditional create finds a Media that has another picture or another patient.",
     "media-not-completed": "`status` does not say that the photograph is finished.",
     "media-withdrawn": "This Media was entered in error; send the photograph as a new one.",
     "method-not-supported": "A Bundle's entry asks for another method than POST and PUT.",
