@@ -1,10 +1,11 @@
 """Whether a resource has the shape that FHIR R4 gives its type, before anything else is asked of it.
 
-How this works: `fhir.resources` knows every element, and checks required elements, choices and the forms of primitives.
-It does not check value sets or reference targets, takes strings of JSON for objects and strings for numbers; so a walk
-along its own tables comes first, and hands out the references it meets with the types they may point to.
+How this works: `fhir.resources` knows every element, and checks required elements, choices and the forms of most
+primitives. It does not check value sets, reference targets, invariants or white space in URIs, and takes strings of
+JSON for objects and strings for numbers; so a walk along its own tables comes first. The walk hands out the references
+it meets, with the types they may point to, and the parts that have invariants, which are asked when all else is right.
 
-Source: FHIR R4 4.0.1 through fhir.resources 8.3.0, R4B (no difference for the types we take).
+Source: FHIR R4 4.0.1, through fhir.resources 8.3.0, R4B (the same elements in the types we take), and `definitions`.
 """
 
 from __future__ import annotations
@@ -14,27 +15,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from itertools import chain, islice
 from typing import Any
 
 from fhir.resources.R4B import get_fhir_model_class
 from fhir.resources.R4B.fhirtypes import ResourceType
+from fhir.resources.R4B.reference import Reference
 from pydantic import BaseModel, ValidationError
 
 from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Json
 
+from .definitions import Allowed, allowed, is_type, targets
+from .invariants import check_invariants, has_invariants
 from .parsing import GATHERED, under
 
-ENCOUNTER_STATUS = "planned arrived triaged in-progress onleave finished cancelled entered-in-error unknown"
-UDI_ENTRY = "barcode rfid manual card self-reported unknown"
-_CODES = {
-    ("Encounter", "status"): frozenset(ENCOUNTER_STATUS.split()),
-    ("EncounterStatusHistory", "status"): frozenset(ENCOUNTER_STATUS.split()),
-    ("DeviceUdiCarrier", "entryType"): frozenset(UDI_ENTRY.split()),
-}
-"""Required value sets that the library's table abridges. Source: FHIR R4 4.0.1, encounter-status, udi-entry-type."""
-
-_TARGETS = {("Media", "subject"): frozenset({"Patient"})}
+_PATIENT_ALONE = {"Media.subject": frozenset({"Patient"})}
 """Narrower than R4: a report needs a patient."""
 
 _NOT_UNDERSTOOD = frozenset({"modifierExtension", "implicitRules"})
@@ -58,13 +54,22 @@ class Pointer:
 
 
 @dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a resource that has invariants; `kind` is its class."""
+
+    kind: str
+    content: Json
+    element: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Element:
     """What a type's table says of one of its elements.
 
     Attributes:
         model: of what it holds; None for a primitive.
         json_types: what a primitive looks like in JSON.
-        codes: of a required value set.
+        allowed: what the text of a primitive may be.
         targets: of a reference.
     """
 
@@ -72,7 +77,7 @@ class _Element:
     model: type[BaseModel] | None
     is_resource: bool
     json_types: tuple[type, ...]
-    codes: frozenset[str] | None
+    allowed: Allowed | None
     targets: frozenset[str]
     is_required: bool
 
@@ -89,9 +94,12 @@ def examine_structure(resource: Json, element: str) -> tuple[list[Issue], list[P
     model = get_fhir_model_class(resource["resourceType"])
     issues: list[Issue] = []
     pointers: list[Pointer] = []
+    parts: list[_Part] = []
     for found in _walk(model, resource, element):
         if isinstance(found, Pointer):
             pointers.append(found)
+        elif isinstance(found, _Part):
+            parts.append(found)
         elif len(issues) < GATHERED:
             issues.append(found)
         else:
@@ -102,51 +110,67 @@ def examine_structure(resource: Json, element: str) -> tuple[list[Issue], list[P
         except ValidationError as exc:
             errors = exc.errors(include_url=False, include_context=False, include_input=False)
             issues = [_issue(error["type"], error["loc"], element) for error in errors[:GATHERED]]
+    if not issues:
+        broken = (check_invariants(part.kind, part.content, part.element) for part in parts)
+        issues = list(islice(chain.from_iterable(broken), GATHERED))
     return issues, pointers
 
 
-def _walk(model: type[BaseModel], data: Json, path: str) -> Iterator[Issue | Pointer]:
-    if not data:
-        yield Issue(path, "invariant", "an element must not be empty", "element-empty")
-    if model.__name__ == "Extension" and ("extension" in data) == any(key.startswith("value") for key in data):
-        yield Issue(path, "invariant", "ext-1: an extension has either a value or extensions", "invariant")
+def _walk(model: type[BaseModel], data: Json, path: str) -> Iterator[Issue | Pointer | _Part]:
+    if not data or (data.keys() == {"id"} and model.__name__ != "FHIRPrimitiveExtension"):
+        yield Issue(path, "invariant", "ele-1: an element has a value or other elements", "element-empty")
+        return
+    if has_invariants(model.__name__):
+        yield _Part(model.__name__, data, path)
     table = _table(model)
     for key, known in table.items():
         if known.is_required and key not in data and f"_{key}" not in data:
             yield Issue(f"{path}.{key}", "required", "the element is required", "element-missing")
-    for key, value in data.items():
+    for key in data:
         if key == "resourceType":
             continue
         if key in _NOT_UNDERSTOOD:
             yield Issue(under(path, key), "not-supported", "this may change what all else means", "modifier-unknown")
         elif key in table:
-            yield from _check_element(table[key], key, value, f"{path}.{key}")
+            yield from _check_element(table[key], key, data, f"{path}.{key}")
         else:
             yield Issue(under(path, key), "structure", "FHIR R4 has no such element here", "element-unknown")
 
 
-def _check_element(known: _Element, key: str, value: Any, path: str) -> Iterator[Issue | Pointer]:  # Any: parsed JSON
+def _check_element(known: _Element, key: str, data: Json, path: str) -> Iterator[Issue | Pointer | _Part]:
+    value = data[key]
     if isinstance(value, list) is not known.is_list:
         wanted = "a list" if known.is_list else "no list"
         yield Issue(path, "structure", f"the element must be {wanted}", "shape-wrong")
         return
     if value == []:
-        yield Issue(path, "invariant", "an element must not be empty", "element-empty")
-    may_be_null = known.is_list and (known.model is None or key.startswith("_"))
+        yield Issue(path, "invariant", "ele-1: an element must not be empty", "element-empty")
     for index, item in enumerate(value if known.is_list else [value]):
         place = f"{path}[{index}]" if known.is_list else path
-        if item is None and may_be_null:
-            continue
-        yield from _check_value(known, item, place)
+        if item is None and known.is_list and (known.model is None or key.startswith("_")):
+            yield from _check_gap(data, key, index, place)
+        else:
+            yield from _check_value(known, item, place)
 
 
-def _check_value(known: _Element, item: Any, path: str) -> Iterator[Issue | Pointer]:  # Any: parsed JSON
+def _check_gap(data: Json, key: str, index: int, path: str) -> Iterator[Issue]:
+    """A null of a list holds the place of a value that has extensions alone, or of extensions that a value has not.
+
+    Source: FHIR R4 4.0.1, json, "JSON representation of primitive elements".
+    """
+    twin = data.get(key[1:] if key.startswith("_") else f"_{key}")
+    is_filled = isinstance(twin, list) and index < len(twin) and twin[index] is not None
+    if not is_filled and (twin is None or not key.startswith("_")):
+        yield Issue(path, "invariant", "ele-1: an element must not be empty", "element-empty")
+
+
+def _check_value(known: _Element, item: Any, path: str) -> Iterator[Issue | Pointer | _Part]:  # Any: parsed JSON
     if known.model is None:
         if not isinstance(item, known.json_types) or (isinstance(item, bool) and bool not in known.json_types):
             yield Issue(path, "value", "the value has not the JSON type that FHIR gives it", "value-invalid")
-        elif known.codes is not None and item not in known.codes:
-            text = f"the code must be one of {', '.join(sorted(known.codes))}"
-            yield Issue(path, "code-invalid", text, "code-unknown")
+        elif known.allowed is not None and not known.allowed.has(str(item)):
+            kind = "code-invalid" if known.allowed.code == "code-unknown" else "value"
+            yield Issue(path, kind, known.allowed.advice, known.allowed.code)
     elif not isinstance(item, dict):
         yield Issue(path, "structure", "the element must be an object", "shape-wrong")
     elif known.is_resource:
@@ -157,25 +181,17 @@ def _check_value(known: _Element, item: Any, path: str) -> Iterator[Issue | Poin
         yield from _walk(known.model, item, path)
 
 
-def _check_contained(resource: Json, path: str) -> Iterator[Issue | Pointer]:
+def _check_contained(resource: Json, path: str) -> Iterator[Issue | Pointer | _Part]:
     model = model_of(resource.get("resourceType"))
     if model is None:
         yield Issue(f"{path}.resourceType", "structure", "FHIR R4 has no such resource", "type-unknown")
-    elif "contained" in resource:
-        yield Issue(f"{path}.contained", "invariant", "dom-2: a contained resource contains no other", "invariant")
     else:
         yield from _walk(model, resource, path)
 
 
 def model_of(kind: object) -> type[BaseModel] | None:
     """The library's class for a resource type, or None when R4 has no such type."""
-    if not isinstance(kind, str) or not kind.isalpha():
-        return None
-    try:
-        model: type[BaseModel] = get_fhir_model_class(kind)
-    except ValueError:
-        return None
-    return model if "meta" in model.model_fields else None
+    return get_fhir_model_class(kind) if isinstance(kind, str) and is_type(kind) else None
 
 
 @cache
@@ -190,16 +206,15 @@ def _table(model: type[BaseModel]) -> dict[str, _Element]:
 def _element(model: type[BaseModel], name: str, field: Any) -> _Element:  # Any: pydantic's FieldInfo, read only
     annotation, is_list = _unwrapped(field.annotation)
     extra = field.json_schema_extra or {}
-    is_complex = hasattr(annotation, "get_model_klass")
-    key = (model.__name__, name)
-    codes = _CODES.get(key) or (frozenset(extra["enum_values"]) if "enum_values" in extra else None)
+    holds = annotation.get_model_klass() if hasattr(annotation, "get_model_klass") else None
+    key = f"{model.__name__}.{name}"
     return _Element(
         is_list=is_list,
-        model=annotation.get_model_klass() if is_complex else None,
+        model=holds,
         is_resource=annotation is ResourceType,
         json_types=_JSON_TYPES.get(_primitive(annotation), (str,)),
-        codes=codes,
-        targets=_TARGETS.get(key) or frozenset(extra.get("enum_reference_types", ())),
+        allowed=allowed(key, _fhir_type(annotation)),
+        targets=_PATIENT_ALONE.get(key) or targets(key) if holds is Reference else frozenset(),
         is_required=bool(extra.get("element_required")) or field.is_required(),
     )
 
@@ -218,6 +233,11 @@ def _unwrapped(annotation: Any) -> tuple[Any, bool]:  # Any: a type annotation
 
 def _primitive(annotation: Any) -> object:  # Any: a type annotation
     return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
+
+
+def _fhir_type(annotation: Any) -> str | None:  # Any: a type annotation
+    """FHIR's name of a primitive, as the library marks it."""
+    return getattr(typing.get_args(annotation)[-1], "__visit_name__", None) if typing.get_args(annotation) else None
 
 
 def _issue(kind: str, location: tuple[int | str, ...], element: str) -> Issue:
