@@ -52,7 +52,7 @@ def tables() -> dict[str, object]:
             for kind in element.each("type"):
                 name = _name(element.value("path"), kind.value("code"))
                 if kind.value("code") == "Reference":
-                    targets[name] = sorted(each.removeprefix(_PROFILE) for each in kind.values("targetProfile"))
+                    targets[name] = sorted({each.removeprefix(_PROFILE) for each in kind.values("targetProfile")})
                 elif kind.value("code") == "code" and (url := _binding(element)):
                     bound[name] = url
     codes = {url: sorted(found) for url in set(bound.values()) if (found := _codes_of_set(url))}

@@ -74,7 +74,10 @@ def check_pointers(pointers: Sequence[Pointer], resource: Json, names: Names) ->
     """What is wrong with the references of one resource."""
     contained = {f"#{each.get('id', '')}": each["resourceType"] for each in resource.get("contained", [])}
     for pointer in pointers:
-        yield from _check_pointer(pointer, contained, names)
+        is_inside = ".contained[" in pointer.element  # where `#` is the resource that contains
+        yield from _check_pointer(
+            pointer, {**contained, "#": resource["resourceType"]} if is_inside else contained, names
+        )
 
 
 def _check_pointer(pointer: Pointer, contained: Mapping[str, str], names: Names) -> Iterator[Issue]:
