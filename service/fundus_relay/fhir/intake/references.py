@@ -13,7 +13,8 @@ from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Entry, Json
 
 from ..literals import LITERAL, tail
-from .structure import Pointer, model_of
+from .elements import model_of
+from .structure import Pointer
 
 _ANY = "Resource"
 _REPEATED = ("subject", "patient", "encounter", "partOf", "basedOn")

@@ -16,6 +16,8 @@ LEAVE_OUT = object()
 PARENT = "the element that holds the place"
 BOTH = ("362502000", "362503005")
 BACKWARDS = {"start": "2024-05-03", "end": "2024-05-02T10:00:00Z"}
+A_CODE = {"code": {"code": "a"}}
+CAMERA = {"resourceType": "Device", "id": "cam", "owner": {"reference": "#o"}}
 NESTED = {
     "resourceType": "Device",
     "id": "cam",
@@ -121,6 +123,7 @@ DEFECTS: list[tuple[str, Any, str] | tuple[str, Any, str, str]] = [
     ("Media.extension[0]", an_extension(valueExpression={"language": "text/x"}), "exp-1", ".valueExpression"),
     ("Media.extension[0]", an_extension(valueRatio={"numerator": {"value": 1}}), "rat-1", ".valueRatio"),
     ("Media.extension[0]", an_extension(valueString="a", extension=[an_extension(valueCode="b")]), "ext-1"),
+    ("Media.contained", [CAMERA, {"resourceType": "Organization", "id": "o", "active": True}], "org-1", "[1]"),
     ("Bundle.total", 2, "bdl-1", PARENT),
     ("Bundle.entry[0].search", {"mode": "match"}, "element-unknown"),
     ("Bundle.entry[0].response", {"status": "200"}, "element-unknown"),
@@ -151,6 +154,8 @@ DEFECTS: list[tuple[str, Any, str] | tuple[str, Any, str, str]] = [
     ("Patient.link[0].type", LEAVE_OUT, "element-missing"),
     ("Patient.name", {"family": "Roe"}, "shape-wrong"),
     ("Patient.deceasedBoolean", True, "choice-ambiguous", PARENT),
+    ("Media.extension[0]", an_extension(valueString="a", valueCode="b"), "choice-ambiguous"),
+    ("Media.extension[0]", an_extension(valueUsageContext=A_CODE), "element-missing", ".valueUsageContext.value"),
     ("Device.deviceName[0].type", LEAVE_OUT, "element-missing"),
     ("Device.version[0]", {"id": "a"}, "element-empty"),
     ("ServiceRequest.intent", LEAVE_OUT, "element-missing"),
@@ -172,6 +177,9 @@ DEFECTS: list[tuple[str, Any, str] | tuple[str, Any, str, str]] = [
     ("Bundle.entry[0].resource", LEAVE_OUT, "element-missing"),
     ("Bundle.entry[0].request.url", LEAVE_OUT, "element-missing"),
     ("Bundle.signature.when", LEAVE_OUT, "element-missing"),
+    ("Bundle.entry[0].resource.gender", "x", "code-unknown"),
+    ("Bundle.entry[0].resource.contact", [{"period": {"start": "2024"}}], "pat-1", "[0]"),
+    ("Bundle.entry[1].resource.partOf", {"reference": "Patient/p"}, "reference-type"),
     # primitives
     ("Media.id", "a_b", "value-invalid"),
     ("Media.id", "", "value-invalid"),

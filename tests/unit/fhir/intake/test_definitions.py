@@ -13,6 +13,7 @@ from fhir.resources.R4B.reference import Reference
 from pydantic import BaseModel
 
 from fundus_relay.fhir.intake import structure
+from fundus_relay.fhir.intake.elements import table_of
 from fundus_relay.fhir.intake.invariants import _OF
 from fundus_relay.fhir.intake.rules import TYPES
 
@@ -23,19 +24,19 @@ def reached(model: type[BaseModel], known: set[type[BaseModel]]) -> set[type[Bas
     """All classes that a resource is made of."""
     if model not in known:
         known.add(model)
-        for element in structure._table(model).values():
+        for element in table_of(model).elements.values():
             if element.model is not None and not element.is_resource:
                 reached(element.model, known)
     return known
 
 
 MODELS = set[type[BaseModel]]().union(*(reached(get_fhir_model_class(kind), set()) for kind in (*TYPES, "Bundle")))
-ELEMENTS = {f"{model.__name__}.{name}" for model in MODELS for name in structure._table(model)}
+ELEMENTS = {f"{model.__name__}.{name}" for model in MODELS for name in table_of(model).elements}
 
 REFERENCES = {
     f"{model.__name__}.{name}"
     for model in MODELS
-    for name, element in structure._table(model).items()
+    for name, element in table_of(model).elements.items()
     if element.model is Reference
 }
 

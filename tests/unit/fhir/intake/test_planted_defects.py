@@ -14,6 +14,7 @@ from tests.unit.fhir.intake.valid import EXAMPLES, VALID, Json, a_narrative
 
 from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.values import Submitted
+from fundus_relay.fhir.intake.invariants import keys
 from fundus_relay.fhir.intake.rules import TYPES
 from fundus_relay.fhir.intake.submission import read_submission
 from fundus_relay.fhir.issue_codes import MEANING
@@ -104,6 +105,32 @@ def test_a_reference_to_a_type_that_the_element_does_not_take_is_refused(place: 
     (issue,) = refusal(planted(f"{place}.reference", target))
 
     assert (issue.element, issue.code) == (place, "reference-type")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "advice"),
+    [
+        ("Patient.gender", "f", "the code must be one of female, male, other, unknown"),
+        ("Patient.birthDate", "02.05.1970", "write a date that exists, such as 2024-05-02, 2024-05 or 2024"),
+        ("Patient.active", "true", "write true or false, without quotes"),
+        ("Media.width", "10", "write a number, without quotes"),
+        ("Media.width", 0, "write a whole number above zero"),
+        (
+            "Media.meta.lastUpdated",
+            "2024",
+            "write a time to the second with its zone, such as 2024-05-02T09:30:00+02:00",
+        ),
+        ("Endpoint.payloadMimeType", ["dicom"], "write a media type, such as image/jpeg"),
+        ("Media.createdDateTime", "2024", "give only one of createdDateTime and createdPeriod"),
+        ("Encounter.length.value", LEAVE_OUT, "drt-1: a unit must be of UCUM, and with a value"),
+    ],
+)
+def test_a_refusal_says_what_to_write(place: str, value: Any, advice: str) -> None:
+    assert [issue.text for issue in refusal(planted(place, value))] == [advice]
+
+
+def test_there_is_a_defect_for_every_invariant() -> None:
+    assert {said for _, _, said, *_ in DEFECTS} >= keys()
 
 
 def test_there_are_defects_of_every_type_that_is_taken() -> None:
