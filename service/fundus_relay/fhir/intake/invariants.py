@@ -19,6 +19,9 @@ from fundus_relay.domain.values import Json
 
 from .xhtml import has_content, is_basic
 
+RESOURCE = "DomainResource"
+"""The class under which the rules of every resource stand."""
+
 UCUM = "http://unitsofmeasure.org"
 _MEALS = frozenset({"C", "CM", "CD", "CV"})
 
@@ -228,12 +231,9 @@ _ATTACHMENT = Invariant(
 _QUANTITY = _whole("qty-3", "give the `system` of the unit's `code`", _needs("code", "system"))
 
 _OF: dict[str, tuple[Invariant, ...]] = {
-    **dict.fromkeys(
-        ("Media", "Patient", "Device", "ImagingStudy", "Encounter", "Practitioner", "PractitionerRole", "Endpoint"),
-        _RESOURCE,
-    ),
-    "Organization": (*_RESOURCE, *_ORGANIZATION),
-    "ServiceRequest": (*_RESOURCE, _ORDER),
+    RESOURCE: _RESOURCE,
+    "Organization": _ORGANIZATION,
+    "ServiceRequest": (_ORDER,),
     "PatientContact": (_CONTACT,),
     "Bundle": (_BUNDLE,),
     "Extension": (_whole("ext-1", "an extension has either a value or extensions", _is_one_of_two),),
@@ -260,7 +260,6 @@ _OF: dict[str, tuple[Invariant, ...]] = {
         _QUANTITY, _whole("dis-1", "give a unit of UCUM", lambda part: _has_unit(part) and _is_in_ucum(part)),
     ),
     "Duration": (
-        _QUANTITY,
         _whole("drt-1", "a unit must be of UCUM, and with a value",
                lambda part: not _has(part, "code") or (part.get("system") == UCUM and _has(part, "value"))),
     ),

@@ -20,7 +20,7 @@ from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Json
 
 from .elements import OF_ITS_TYPE, Choice, Element, model_of, table_of
-from .invariants import check_invariants, has_invariants
+from .invariants import RESOURCE, check_invariants, has_invariants
 from .parsing import GATHERED, under
 
 _NOT_UNDERSTOOD = frozenset({"modifierExtension", "implicitRules"})
@@ -62,7 +62,7 @@ def examine_structure(resource: Json, element: str) -> tuple[list[Issue], list[P
     model = get_fhir_model_class(resource["resourceType"])
     issues: list[Issue] = []
     pointers: list[Pointer] = []
-    parts: list[_Part] = []
+    parts = [_Part(RESOURCE, resource, element)]
     for found in _walk(model, resource, element):
         if isinstance(found, Pointer):
             pointers.append(found)
