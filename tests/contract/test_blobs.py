@@ -105,6 +105,17 @@ async def test_what_is_not_there_is_a_key_error(blobs: Blobs, digest: str) -> No
         [piece async for piece in blobs.stream(digest)]
 
 
+async def test_a_directory_that_is_not_mounted_has_not_lost_its_pictures(tmp_path: Path) -> None:
+    blobs = DirectoryBlobs(tmp_path / "blobs")
+    digest = await blobs.put(b"x")
+    (tmp_path / "blobs").rename(tmp_path / "elsewhere")
+
+    with pytest.raises(StoreUnavailable):
+        await blobs.get(digest)
+    (tmp_path / "elsewhere").rename(tmp_path / "blobs")
+    assert await blobs.get(digest) == b"x"
+
+
 async def test_a_store_that_is_gone_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
 

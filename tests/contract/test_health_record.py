@@ -436,10 +436,10 @@ async def test_every_story_arrives(ehr: EhrSide) -> None:
 # ------------------------------------------------------------------------------------------- what else an EHR may do
 
 
-def an_ehr(answer: Any) -> FhirTransactionRecord:  # Any: a handler of httpx's transport
+def an_ehr(answer: Any, **settings: Any) -> FhirTransactionRecord:  # Any: a handler of httpx's transport
     """An EHR that answers everything so."""
     client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-    destination = Destination(base_url="https://ehr.test/fhir/", bearer_token=SecretStr("s3cret"))
+    destination = Destination(base_url="https://ehr.test/fhir/", bearer_token=SecretStr("s3cret"), **settings)
     return FhirTransactionRecord(destination, client)
 
 
@@ -454,8 +454,50 @@ async def test_an_ehr_out_of_reach_is_tried_again(failure: Exception) -> None:
         await an_ehr(fail).publish(FIRST, revision=1)
 
 
+async def test_an_answer_without_end_is_not_read_to_the_end() -> None:
+    async def much() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 1_000_000
+
+    async def little() -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(0.01)  # the slow EHR
+            yield b" "
+
+    with pytest.raises(RecordUnavailable, match="DecodingError"):
+        await an_ehr(lambda _: httpx.Response(200, content=much())).publish(FIRST, revision=1)
+    slow = an_ehr(lambda _: httpx.Response(200, content=little()), timeout=timedelta(milliseconds=50))
+    with pytest.raises(RecordUnavailable, match="TimeoutError"):
+        await slow.publish(FIRST, revision=1)
+
+
+def a_searchset(**resource: Any) -> str:
+    return json.dumps(
+        {"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "DiagnosticReport", **resource}}]}
+    )
+
+
 @pytest.mark.parametrize(
-    "body", ["<html>login</html>", "[]", '{"resourceType": "OperationOutcome"}'], ids=["html", "list", "outcome"]
+    "body",
+    [
+        "<html>login</html>",
+        "[]",
+        '{"resourceType": "OperationOutcome"}',
+        "[" * 200_000,
+        '{"resourceType": "Bundle", "entry": [{"resource": {"id": "1"}}]}',
+        '{"resourceType": "Bundle", "entry": ["1"]}',
+        '{"resourceType": "Bundle", "entry": {}}',
+        '{"resourceType": "Bundle", "link": ["1"]}',
+        a_searchset(id=1),
+        a_searchset(id="1", identifier="x"),
+        a_searchset(id="1", identifier=[{"system": {}}]),
+        a_searchset(id="1", result=["x"]),
+        a_searchset(id="1", subject="x"),
+        a_searchset(id="1", meta=[]),
+        a_searchset(id="1", status=None),
+        a_searchset(id="1", text={"div": 1}),
+    ],
+    ids=lambda body: body[:60],
 )
 async def test_an_answer_that_is_no_searchset_is_not_taken_for_nothing_found(body: str) -> None:
     asked: list[str] = []

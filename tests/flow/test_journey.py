@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -308,6 +308,45 @@ async def test_an_upload_that_was_paid_and_lost_waits_for_a_person_by_default(wo
 
     assert (await world.task(taken.task_id))["status"] == "completed"
     assert (await world.ports.ledger.census()).possibly_double_spent == 1
+
+
+@pytest.mark.parametrize("stage", ["before it was prepared", "before it was sent"])
+async def test_a_picture_that_the_store_has_lost_waits_for_a_person_and_can_come_back(world: World, stage: str) -> None:
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    (image,) = await world.images()
+    lost = image.source.sha256
+    if stage == "before it was sent":
+        await prepare_image(image, world.ports, world.rules)
+        kept = (await world.image(image.id)).prepared
+        assert kept is not None
+        lost = kept.sha256
+    assert await world.ports.blobs.discard(lost, kept_before=datetime.now(UTC) + timedelta(hours=1))
+
+    await world.finish()
+    assert (await world.task(taken.task_id))["statusReason"]["coding"][0]["code"] == "picture-lost"
+
+    await world.ports.blobs.put(EYE)
+    await release(image.id, world.ports.ledger, world.clock)
+    await world.finish()
+    assert (await world.task(taken.task_id))["status"] == "completed"
+    assert world.analyser.times_paid == 1
+
+
+async def test_a_report_for_an_ehr_that_the_settings_no_longer_name_waits_for_a_person(world: World) -> None:
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await world.ehr_fails(unavailable=1)
+    await world.finish(rounds=1)
+    await world.run_jobs()
+    ehr = dict(world.ports.records)
+    world.ports = replace(world.ports, records={"renamed": ehr["ehr"]})
+    await world.finish()
+    assert (await world.task(taken.task_id))["statusReason"]["coding"][0]["code"] == "destination-unknown"
+
+    world.ports = replace(world.ports, records=ehr)
+    await release_all(world.ports.ledger, world.clock, reason="destination-unknown")
+    await world.finish()
+    assert (await world.task(taken.task_id))["status"] == "completed"
+    assert len(await world.at_ehr("DiagnosticReport")) == 1
 
 
 async def test_resend_once_pays_again_once_and_counts_it(world: World) -> None:
@@ -1014,11 +1053,11 @@ async def test_the_order_is_named_to_each_reader_as_it_knows_it(world: World) ->
             "subject": {"reference": "Patient/demo-patient"},
             "identifier": [{"system": "urn:orders", "value": "77"}],
         },
-        full_url="urn:uuid:order",
+        element="Bundle.entry[0].resource",
     )
     at_ehr = {**order.resource, "id": "77"}
     await world.ehr.put("/fhir/ServiceRequest/77", json=at_ehr)
-    stored, _ = await world.accept(order, await a_photograph(world, EYE, basedOn=[{"reference": "urn:uuid:order"}]))
+    stored, _ = await world.accept(order, await a_photograph(world, EYE, basedOn=[{"reference": order.element}]))
 
     await world.finish()
 

@@ -357,6 +357,72 @@ async def test_both_dialects_of_conditional_create_race_as_one(client: httpx.Asy
     assert len({answer.json()["id"] for answer in answers}) == 1
 
 
+ONCE = "identifier=urn:s|1"
+NAMED = [{"system": "urn:s", "value": "1"}]
+
+
+async def test_a_condition_that_finds_another_photograph_is_no_success(
+    client: httpx.AsyncClient, picture: bytes
+) -> None:
+    media = a_media(picture, identifier=NAMED)
+    await post(client, media, if_none_exist=ONCE)
+
+    of_another = await post(client, {**media, "subject": {"reference": "Patient/p2"}}, if_none_exist=ONCE)
+    another = await post(client, a_media(a_jpeg(noise=3), identifier=NAMED), if_none_exist=ONCE)
+    again = await post(client, media, if_none_exist=ONCE)
+
+    assert_refused(of_another, 422, "match-differs")
+    assert_refused(another, 422, "match-differs")
+    assert again.status_code == 200
+    assert (await client.get("/Media?_summary=count")).json()["total"] == 1
+
+
+async def test_a_condition_finds_a_patient_that_came_in_two_bundles(client: httpx.AsyncClient, picture: bytes) -> None:
+    media = a_media(picture, identifier=NAMED, subject={"reference": "urn:uuid:p"})
+    patient = {name: value for name, value in a_patient().items() if name != "id"}
+    entries = [
+        {"fullUrl": "urn:uuid:p", "resource": patient, "request": {"method": "POST", "url": "Patient"}},
+        {"resource": media, "request": {"method": "POST", "url": "Media", "ifNoneExist": ONCE}},
+    ]
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+    answers = [(await post(client, bundle, "/")).json()["entry"][1]["response"]["status"] for _ in range(2)]
+
+    assert [answer[:3] for answer in answers] == ["201", "200"]
+
+
+async def test_a_condition_does_not_find_what_was_withdrawn(client: httpx.AsyncClient, picture: bytes) -> None:
+    media = a_media(picture, identifier=NAMED)
+    first = (await post(client, media, if_none_exist=ONCE)).json()
+    await put(client, {**first, "status": "entered-in-error"})
+
+    again = await post(client, media, if_none_exist=ONCE)
+
+    assert again.status_code == 201
+    assert again.json()["id"] != first["id"]
+
+
+@pytest.mark.parametrize("is_put", [True, False], ids=["put", "posted"])
+async def test_a_stored_order_of_somebody_else_is_not_taken_for_a_photograph(
+    client: httpx.AsyncClient, picture: bytes, is_put: bool
+) -> None:
+    order = {
+        "resourceType": "ServiceRequest",
+        "id": "so4",
+        "status": "active",
+        "intent": "order",
+        "subject": {"reference": "Patient/p1"},
+    }
+    stored = (await (put(client, order) if is_put else post(client, order))).json()
+    named = {"basedOn": [{"reference": f"ServiceRequest/{stored['id']}"}]}
+
+    theirs = await post(client, a_media(picture, subject={"reference": "Patient/p2"}, **named))
+    own = await post(client, a_media(picture, **named))
+
+    assert_refused(theirs, 422, "patient-mismatch")
+    assert own.status_code == 201
+
+
 async def test_a_condition_that_several_match_is_refused(client: httpx.AsyncClient) -> None:
     await put(client, a_patient("p1", gender="female"))
     await put(client, a_patient("p2", gender="female"))

@@ -9,7 +9,14 @@ from pathlib import Path
 from tests.readme_tables import README, leaves, written
 
 import fundus_relay
-from fundus_relay.domain.errors import AnalyserDeclined, AnswerNotUnderstood, RecordRefused, UploadAmbiguous
+from fundus_relay.domain.errors import (
+    AnalyserDeclined,
+    AnswerNotUnderstood,
+    DestinationUnknown,
+    PictureLost,
+    RecordRefused,
+    UploadAmbiguous,
+)
 from fundus_relay.fhir.issue_codes import MEANING
 from fundus_relay.pipeline.delivery import HORIZON_PASSED
 from fundus_relay.pipeline.poll import SILENT
@@ -30,7 +37,7 @@ def test_every_error_has_a_code_of_its_own() -> None:
 def test_every_reason_to_be_parked_has_a_row() -> None:
     text = README.read_text()
 
-    errors = (UploadAmbiguous, AnalyserDeclined, AnswerNotUnderstood, RecordRefused)
+    errors = (UploadAmbiguous, AnalyserDeclined, AnswerNotUnderstood, PictureLost, DestinationUnknown, RecordRefused)
     for reason in (*(error.code for error in errors), HORIZON_PASSED, SILENT):
         assert f"| `{reason}" in text
 

@@ -54,11 +54,11 @@ class DirectoryBlobs:
         return await put_as_draft(self.draft(), data)
 
     async def get(self, sha256: str) -> bytes:
-        with _lookup(sha256):
+        with self._lookup(sha256):
             return await asyncio.to_thread(self._place(sha256).read_bytes)
 
     async def stream(self, sha256: str) -> AsyncIterator[bytes]:
-        with _lookup(sha256), await asyncio.to_thread(self._place(sha256).open, "rb") as file:
+        with self._lookup(sha256), await asyncio.to_thread(self._place(sha256).open, "rb") as file:
             while piece := await asyncio.to_thread(file.read, PIECE):
                 yield piece
 
@@ -100,6 +100,17 @@ class DirectoryBlobs:
             draft.replace(place)
             _sync_directory(place.parent)
 
+    @contextmanager
+    def _lookup(self, digest: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as exc:
+            if self._place(digest).parent.is_dir():
+                raise KeyError(digest) from exc
+            raise StoreUnavailable("the blob store: its folders are gone; is it mounted?") from exc
+        except OSError as exc:
+            raise StoreUnavailable(f"the blob store: {type(exc).__name__}") from exc
+
     def _place(self, digest: str) -> Path:
         if not DIGEST.match(digest):
             raise KeyError(digest)
@@ -128,13 +139,3 @@ def _sweep(drafts: Path) -> None:
         with suppress(FileNotFoundError):
             if time.time() - draft.stat().st_mtime > ABANDONED_AFTER_S:
                 draft.unlink()
-
-
-@contextmanager
-def _lookup(digest: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as exc:
-        raise KeyError(digest) from exc
-    except OSError as exc:
-        raise StoreUnavailable(f"the blob store: {type(exc).__name__}") from exc

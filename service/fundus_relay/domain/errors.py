@@ -166,6 +166,12 @@ class AnswerNotUnderstood(Unexplained):
     code = "answer-not-understood"
 
 
+class PictureLost(Unexplained):
+    """A picture that was kept is not in the blob store."""
+
+    code = "picture-lost"
+
+
 class RecordUnavailable(Unavailable):
     """The EHR cannot be reached, is busy, or lost a race; the same delivery may succeed later."""
 
@@ -182,6 +188,12 @@ class RecordRefused(Unexplained):
     """The EHR refuses the report for a reason that waiting does not cure."""
 
     code = "record-refused"
+
+
+class DestinationUnknown(Unexplained):
+    """The settings name no EHR of the name that the report was made out to."""
+
+    code = "destination-unknown"
 
 
 class StoreUnavailable(Unavailable):

@@ -53,10 +53,10 @@ _I, _D = ImageState, DeliveryState
 
 IMAGE_MOVES: dict[ImageState, frozenset[ImageState]] = {
     _I.RECEIVED: frozenset({_I.PREPARED, _I.REJECTED, _I.PARKED, _I.CANCELLED}),
-    _I.PREPARED: frozenset({_I.SENDING, _I.CANCELLED}),
+    _I.PREPARED: frozenset({_I.SENDING, _I.PARKED, _I.CANCELLED}),
     _I.SENDING: frozenset({_I.ANALYSING, _I.PREPARED, _I.REJECTED, _I.PARKED}),
     _I.ANALYSING: frozenset({_I.ANSWERED, _I.PARKED, _I.CANCELLED}),
-    _I.PARKED: frozenset({_I.PREPARED, _I.ANALYSING, _I.REJECTED, _I.CANCELLED}),
+    _I.PARKED: frozenset({_I.RECEIVED, _I.PREPARED, _I.ANALYSING, _I.REJECTED, _I.CANCELLED}),
     _I.ANSWERED: frozenset({_I.CANCELLED}),
     _I.REJECTED: frozenset({_I.CANCELLED}),
     _I.CANCELLED: frozenset({_I.RECEIVED, _I.ANALYSING, _I.ANSWERED, _I.PARKED}),  # sent again as a new Media

@@ -38,7 +38,8 @@ class Entry:
     """One resource that a sender handed in, validated, pixel-free.
 
     Attributes:
-        resource: FHIR JSON; `content.data` is cut out, references are `Type/id` where that is enough.
+        resource: FHIR JSON; `content.data` is cut out, references are `Type/id` where that is enough, and the
+            `element` of the entry that they mean when that came along in the same transaction.
         method: `POST` or `PUT`.
         if_none_exist: search criteria of a conditional create without the type, e.g. `identifier=sys|val`.
         if_match: version that a PUT expects to be the newest; 0 when there must be none yet, None when any will do.

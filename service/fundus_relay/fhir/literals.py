@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 LITERAL = re.compile(
     r"(?:(?P<base>https?://\S+)/)?(?P<kind>[A-Z][A-Za-z]+)"
-    r"(?:/(?P<id>[A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?|\?(?P<query>\S+))"
+    r"(?:/(?P<id>(?!\.{1,2}(?:/|\Z))[A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?|\?(?P<query>\S+))"
 )
 _DEFAULT_PORT = re.compile(r":(?:80|443)$")
 
@@ -46,6 +46,14 @@ class Bases:
     def at_ehr(self, url: str) -> str:
         """`Type/id` for an absolute URL of the EHR, any other text as it is."""
         return _short(url, self.ehr)
+
+    def elsewhere(self, url: str | None) -> str | None:
+        """The base of a URL that is neither ours nor the EHR's; None for every other text."""
+        match = LITERAL.fullmatch(url or "")
+        if match is None or match["base"] is None:
+            return None
+        is_known = _place(match["base"]) in map(_place, self.ours + self.ehr)
+        return None if is_known else match["base"]
 
 
 def tail(url: str) -> str:

@@ -43,6 +43,8 @@ REASONS = {
     "record-credentials-refused": "the EHR refuses the service's token or its rights",
     "record-refused": "the EHR refuses the report",
     "delivery-horizon-passed": "the EHR was out of reach for too long",
+    "picture-lost": "the picture is not in the service's store any more",
+    "destination-unknown": "the service's settings name no such EHR any more",
     "media-withdrawn": "the photograph was entered in error by its sender",
     "store-unavailable": "the service's own store cannot be reached now",
     "picture-damaged": "the picture does not decode",

@@ -13,9 +13,9 @@ from uuid import uuid4
 
 from fundus_relay.domain.errors import CriteriaNotSelective, InvalidResource, Issue, RelayError, VersionConflict
 from fundus_relay.domain.values import Accepted, Entry, Json, Submitted
-from fundus_relay.fhir.literals import tail
 
 from .identity import OURS, Known, id_at_ehr, is_ours
+from .ownership import check_found, check_groups
 from .photographs import Photograph, photograph_of, take_photographs
 from .ports import Clock, Ledger, Transaction
 from .withdrawal import take_back
@@ -50,23 +50,19 @@ class _Placed:
     reference: str
     found: Json | None = None
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What this request may call it, besides where it is stored."""
-        url = self.entry.full_url
-        return (tail(url), url) if url else ()
-
 
 async def _accept_together(entries: Sequence[Entry], ledger: Ledger, clock: Clock) -> list[Accepted]:
     async with ledger.transaction() as tx:
         await tx.hold([name for entry in entries if (name := _contended_name(entry))])
         placed = [await _place(entry, tx) for entry in entries]
-        links = {name: p.reference for p in placed for name in p.names}
+        links = {p.entry.element: p.reference for p in placed}
         known = await _known_at_ehr(placed, tx)
         answers: dict[str, Accepted] = {}
         photographs: list[Photograph] = []
         for p in placed:
             if p.found is not None:
+                if p.entry.picture is not None:
+                    await check_found(p.entry, p.entry.picture, p.found, known, tx)
                 answers[p.reference] = Accepted(p.found, is_new=False)
                 continue
             if (taken_back := await take_back(p.entry, tx)) is not None:
@@ -75,7 +71,9 @@ async def _accept_together(entries: Sequence[Entry], ledger: Ledger, clock: Cloc
             stored, is_new = await tx.resources.put(_stored_form(p, links), is_fresh=p.entry.method == "POST")
             answers[p.reference] = Accepted(stored, is_new)
             if p.entry.picture is not None:
-                photographs.append(photograph_of(p.entry, p.entry.picture, stored, known))
+                photograph = photograph_of(p.entry, p.entry.picture, stored, known)
+                await check_groups(p.entry, photograph.subject, known, tx)
+                photographs.append(photograph)
         tasks = await take_photographs(photographs, known, tx, clock)
         return [replace(answers[p.reference], task_id=tasks.get(answers[p.reference].resource["id"])) for p in placed]
 
@@ -96,6 +94,8 @@ async def _place(entry: Entry, tx: Transaction) -> _Placed:
         return _Placed(entry, f"{kind}/{entry.resource['id']}")
     if entry.if_none_exist:
         criteria = parse_qsl(entry.if_none_exist.removeprefix(f"{kind}?"), keep_blank_values=True)
+        if kind == "Media":  # one that was withdrawn stands for no photograph
+            criteria.append(("status", "completed"))
         page = await tx.resources.search(kind, criteria, count=2)
         if page.total > 1:
             raise CriteriaNotSelective(f"If-None-Exist of {entry.element} matches {page.total} resources")
@@ -117,12 +117,12 @@ async def _known_at_ehr(placed: Sequence[_Placed], tx: Transaction) -> dict[str,
     known: dict[str, Known] = {}
     for p in placed:
         resource = p.found or p.entry.resource
-        for name in (*p.names, p.reference):
-            known[name] = Known(resource, id_at_ehr(p.entry))
+        is_earlier = p.found is not None
+        known[p.entry.element] = known[p.reference] = Known(resource, id_at_ehr(p.entry), is_earlier)
     for p in placed:
         for element, literal in _literals(p.entry.resource, p.entry.element):
             if literal not in known and is_ours(literal):
-                known[literal] = Known(await _earlier(element, literal, tx), None)
+                known[literal] = Known(await _earlier(element, literal, tx), None, is_earlier=True)
     return known
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from fundus_relay.domain.errors import Unavailable, Unexplained
+from fundus_relay.domain.errors import DestinationUnknown, Unavailable, Unexplained
 from fundus_relay.domain.states import DeliveryState
 from fundus_relay.domain.values import Delivery, Written
 
@@ -26,8 +26,12 @@ async def deliver(delivery_id: str, ports: Ports, rules: Rules) -> None:
     delivery = await _begin(delivery_id, ports)
     if delivery is None:
         return
+    record = ports.records.get(delivery.destination)
+    if record is None:
+        await _settle(delivery, DeliveryState.PARKED, ports, reason=DestinationUnknown.code)
+        return
     try:
-        written = await ports.records[delivery.destination].publish(delivery.resources, revision=delivery.revision)
+        written = await record.publish(delivery.resources, revision=delivery.revision)
     except Unavailable as why:
         await _postpone(delivery, why, ports, rules)
     except Unexplained as why:

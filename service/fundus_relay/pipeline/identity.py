@@ -21,10 +21,12 @@ class Known:
 
     Attributes:
         id_at_ehr: `Type/id` as the EHR knows it, or None when only its identifier can tell.
+        is_earlier: whether it was here before this request.
     """
 
     resource: Json
     id_at_ehr: str | None
+    is_earlier: bool = False
 
 
 def id_at_ehr(entry: Entry) -> str | None:

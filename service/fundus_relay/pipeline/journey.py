@@ -17,6 +17,7 @@ from fundus_relay.domain.errors import (
     AnalyserDeclined,
     AnalyserRefused,
     AnswerNotUnderstood,
+    PictureLost,
     Rejected,
     Unavailable,
     UploadAmbiguous,
@@ -50,6 +51,9 @@ async def advance_image(image_id: str, ports: Ports, rules: Rules) -> None:
         except Unavailable as why:
             await postpone(image, why, ports, rules)
             return
+        except PictureLost as why:
+            await end(image, ImageState.PARKED, why, ports)
+            return
 
 
 def next_step(image: Image) -> Step | None:
@@ -74,7 +78,7 @@ def is_waiting(image: Image, ports: Ports) -> bool:
 
 async def prepare_image(image: Image, ports: Ports, rules: Rules) -> bool:
     """received → prepared: what the analyser may see, and the way back to the source's pixels."""
-    picture = await ports.blobs.get(image.source.sha256)
+    picture = await _kept(image.source.sha256, ports)
     try:
         prepared = await asyncio.to_thread(prepare, picture)
     except Rejected as why:
@@ -91,10 +95,17 @@ async def prepare_image(image: Image, ports: Ports, rules: Rules) -> bool:
     return moved is not None
 
 
+async def _kept(sha256: str, ports: Ports) -> bytes:
+    try:
+        return await ports.blobs.get(sha256)
+    except KeyError as why:
+        raise PictureLost from why
+
+
 async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
     """prepared → sending → analysing: one credit."""
     assert image.prepared is not None  # noqa: S101 - the state says so; mypy cannot know
-    picture = await ports.blobs.get(image.prepared.sha256)
+    picture = await _kept(image.prepared.sha256, ports)
     await _know_credits(ports)
     sending: Image | None = None
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from fundus_relay.domain.errors import AnswerNotUnderstood, Rejected, UploadAmbiguous
+from fundus_relay.domain.errors import AnswerNotUnderstood, PictureLost, Rejected, UploadAmbiguous
 from fundus_relay.domain.states import IMAGE_SETTLED, DeliveryState, ImageState
 from fundus_relay.domain.values import Delivery, Image
 
@@ -87,6 +87,8 @@ async def _release_image(image: Image, tx: Transaction, clock: Clock, *, pay_aga
             raise MayBePaidTwice(f"image {image.id} may have been paid; say --pay-again to send it anew")
         await tx.move_image(image, ImageState.PREPARED, attempt=0, due_at=None)
         await tx.count_double_spend()
+    elif image.reason == PictureLost.code:  # the upload's form is made anew, should the original be back
+        await tx.move_image(image, ImageState.RECEIVED, attempt=0, due_at=None)
     elif image.job_id is None:  # the analyser took nothing
         await tx.move_image(image, ImageState.PREPARED, attempt=0, due_at=None)
     elif image.reason == AnswerNotUnderstood.code:

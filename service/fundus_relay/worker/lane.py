@@ -68,11 +68,13 @@ class Lane:
                 self._run = asyncio.create_task(_run(self._worker))
                 await asyncio.wait([told, self._run], return_when=asyncio.FIRST_COMPLETED)
                 if not stop.is_set():
-                    log.warning("lane-stopped", extra={"task": self._queue, "code": _why(self._run)})
+                    self._tell_why(self._run)
                     await asyncio.wait([told], timeout=1)
             self._worker.stop()  # type: ignore[no-untyped-call]  # the engine left its return type out
             if self._run is not None:
-                await asyncio.wait([self._run], timeout=self._pace.grace + 5)
+                ended, _ = await asyncio.wait([self._run], timeout=self._pace.grace + 5)
+                if ended and not self._run.cancelled() and self._run.exception() is not None:
+                    self._tell_why(self._run)  # such as a database that is away while we stop
         finally:
             await end(told, *filter(None, [self._run]))
 
@@ -80,6 +82,9 @@ class Lane:
         """Give the worker up and start another: it does not beat any more, and has not ended either."""
         if self._run is not None:
             await end(self._run)
+
+    def _tell_why(self, run: asyncio.Task[None]) -> None:
+        log.warning("lane-stopped", extra={"task": self._queue, "code": _why(run)})
 
     def _new_worker(self) -> Worker:
         return Worker(

@@ -33,4 +33,6 @@ Description: "Business states and reasons of a Task. A reason may be the code of
 * #picture-too-small "the picture has too few pixels"
 * #analyser-declined "the analyser does not take the picture for a reason that is not known"
 * #record-credentials-refused "the EHR refuses the service's token or its rights"
+* #picture-lost "the picture is not in the service's store any more"
+* #destination-unknown "the service's settings name no such EHR any more"
 * #media-withdrawn "the photograph was entered in error by its sender"

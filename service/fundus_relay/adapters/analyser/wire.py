@@ -10,13 +10,13 @@ an upload without an answer.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 
 import httpx
 
+from fundus_relay.adapters.bounded import ask
 from fundus_relay.domain.errors import AnalyserUnavailable, AnswerNotUnderstood, UploadAmbiguous
 from fundus_relay.netra.forms import CONTENT_TYPE, UploadForm
 from fundus_relay.netra.notation import Members
@@ -69,7 +69,7 @@ class Wire:
         """
         request = self._asking.build_request("POST", f"{self._base}/{call}", content=form)
         try:
-            answer = await self._send(self._asking, request, 2 * self._answer_timeout)
+            answer = await ask(self._asking, request, longest=LONGEST_REPLY, within=2 * self._answer_timeout)
         except (httpx.HTTPError, TimeoutError) as exc:
             raise AnalyserUnavailable(f"{call}: {type(exc).__name__}") from exc
         try:
@@ -94,7 +94,7 @@ class Wire:
             "POST", f"{self._base}/{UPLOAD}", content=body, headers={"Content-Length": str(form.byte_count)}
         )
         try:
-            answer = await self._send(self._uploading, request, 10 * self._answer_timeout)
+            answer = await ask(self._uploading, request, longest=LONGEST_REPLY, within=10 * self._answer_timeout)
         except (httpx.HTTPError, TimeoutError) as exc:
             failure = UploadAmbiguous if body.has_left else AnalyserUnavailable
             raise failure(f"{UPLOAD}: {type(exc).__name__}") from exc
@@ -110,20 +110,6 @@ class Wire:
                 f"{UPLOAD}: HTTP {answer.status_code}, a fault"
             ) from refused
         return Reply(members, STANDIN_HEADER in answer.headers or says_standin(members))
-
-    async def _send(self, client: httpx.AsyncClient, request: httpx.Request, within: timedelta) -> httpx.Response:
-        """The answer with its content, which is bounded in length and time."""
-        async with asyncio.timeout(within.total_seconds()):
-            answer = await client.send(request, stream=True)
-            try:
-                content = bytearray()
-                async for piece in answer.aiter_bytes():
-                    content += piece
-                    if len(content) > LONGEST_REPLY:
-                        raise httpx.DecodingError("the reply is too long")
-            finally:
-                await answer.aclose()
-        return httpx.Response(answer.status_code, headers=_plain(answer.headers), content=bytes(content))
 
 
 class _Leaving:
@@ -156,14 +142,6 @@ def _client(account: NetraAccount, transport: httpx.AsyncBaseTransport | None, *
         trust_env=False,
         transport=transport,
     )
-
-
-def _plain(headers: httpx.Headers) -> httpx.Headers:
-    """Without what described the content on the wire."""
-    kept = [
-        (name, value) for name, value in headers.multi_items() if name not in ("content-encoding", "content-length")
-    ]
-    return httpx.Headers([pair for pair in kept if pair[0] != "transfer-encoding"])
 
 
 def _not_taken(answer: httpx.Response, body: _Leaving) -> Exception | None:

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Literal
 
 import httpx
+from pydantic import BaseModel, ValidationError
 
 from fundus_relay.domain.errors import RecordCredentialsRefused, RecordRefused, RecordUnavailable
 from fundus_relay.domain.values import Json
@@ -62,6 +63,52 @@ class Searchset:
     next_page: str | None
 
 
+class _Reference(BaseModel):
+    reference: str = ""
+
+
+class _Identifier(BaseModel):
+    system: str = ""
+    value: str = ""
+
+
+class _Meta(BaseModel):
+    versionId: str | None = None  # noqa: N815 - FHIR's name
+
+
+class _Narrative(BaseModel):
+    div: str = ""
+
+
+class _Found(BaseModel):
+    """What we read of a resource that somebody else may have written."""
+
+    resourceType: str  # noqa: N815
+    id: str = ""
+    meta: _Meta = _Meta()
+    identifier: list[_Identifier] = []
+    status: str = ""
+    issued: str = ""
+    subject: _Reference = _Reference()
+    result: list[_Reference] = []
+    text: _Narrative = _Narrative()
+
+
+class _Entry(BaseModel):
+    resource: _Found | None = None
+
+
+class _Link(BaseModel):
+    relation: str
+    url: str
+
+
+class _Page(BaseModel):
+    resourceType: Literal["Bundle"]  # noqa: N815
+    entry: list[_Entry] = []
+    link: list[_Link] = []
+
+
 def check(answer: httpx.Response) -> None:
     """See that it is a success.
 
@@ -90,20 +137,20 @@ def read_searchset(answer: httpx.Response) -> Searchset:
     """
     try:
         body = answer.json()
-    except ValueError as exc:
+        page = _Page.model_validate(body)
+    except ValidationError as exc:
+        raise RecordUnavailable("the EHR answers a search with something else") from exc
+    except (ValueError, RecursionError) as exc:
         raise RecordUnavailable("the EHR answers a search with no JSON") from exc
-    if not isinstance(body, dict) or body.get("resourceType") != "Bundle":
-        raise RecordUnavailable("the EHR answers a search with something else")
-    entries = [entry["resource"] for entry in _list(body, "entry") if isinstance(entry, dict) and "resource" in entry]
-    links = [link.get("url") for link in _list(body, "link") if link.get("relation") == "next"]
-    return Searchset(tuple(each for each in entries if "id" in each), next(iter(links), None))
+    found = [each["resource"] for each in body.get("entry", []) if "id" in each.get("resource", {})]
+    return Searchset(tuple(found), next((link.url for link in page.link if link.relation == "next"), None))
 
 
 def moment(value: object) -> datetime:
     """A FHIR instant; whatever is none counts as long ago, so that ours is the later one."""
     try:
         return datetime.fromisoformat(str(value)).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return datetime.fromtimestamp(0, UTC)
 
 

@@ -17,6 +17,7 @@ from datetime import timedelta
 
 import httpx
 
+from fundus_relay.adapters.bounded import ask
 from fundus_relay.domain.errors import RecordRefused, RecordUnavailable
 from fundus_relay.domain.values import Json, Written
 from fundus_relay.fhir import names
@@ -30,6 +31,8 @@ OURS_TO_CHANGE = frozenset({"registered", "partial", "preliminary"})
 
 TOKENS_A_SEARCH = 15
 PAGES_A_SEARCH = 20
+LONGEST_ANSWER = 50_000_000
+"""Bytes; a page of fifteen lesion maps with hundreds of boxes each has a tenth of that."""
 FHIR_JSON = "application/fhir+json"
 
 
@@ -39,6 +42,7 @@ class FhirTransactionRecord:
     def __init__(self, destination: Destination, client: httpx.AsyncClient) -> None:
         self._base = destination.base_url.rstrip("/")
         self._client = client
+        self._patience = 4 * destination.timeout
         self._headers = {"Accept": FHIR_JSON}
         if destination.bearer_token is not None:
             self._headers["Authorization"] = f"Bearer {destination.bearer_token.get_secret_value()}"
@@ -126,10 +130,11 @@ class FhirTransactionRecord:
     ) -> httpx.Response:
         headers = {**self._headers, **({"Content-Type": FHIR_JSON} if content is not None else {})}
         try:
-            answer = await self._client.request(
+            request = self._client.build_request(
                 method, self._base + path, params=params, content=content, headers=headers
             )
-        except httpx.HTTPError as exc:
+            answer = await ask(self._client, request, longest=LONGEST_ANSWER, within=self._patience)
+        except (httpx.HTTPError, TimeoutError) as exc:
             raise RecordUnavailable(f"the EHR: {type(exc).__name__}") from exc
         check(answer)
         return answer

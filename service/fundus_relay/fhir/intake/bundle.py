@@ -58,7 +58,7 @@ def _check_frame(bundle: Json) -> Iterator[Issue]:
     yield from wrong
     if not wrong:
         abroad = [each for each in pointers if not each.reference.get("reference", "").startswith("urn:")]
-        yield from check_pointers(abroad, {}, Names([]))  # who signed it
+        yield from check_pointers(abroad, Entry(bundle, element="Bundle"), Names([]), is_batch=False)  # who signed it
     if bundle.get("type") not in (None, "transaction", "batch") and all(
         each.element != "Bundle.type" for each in wrong
     ):

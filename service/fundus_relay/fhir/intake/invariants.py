@@ -239,7 +239,7 @@ _OF: dict[str, tuple[Invariant, ...]] = {
     "Extension": (_whole("ext-1", "an extension has either a value or extensions", _is_one_of_two),),
     "Narrative": _NARRATIVE,
     "Attachment": (_ATTACHMENT,),
-    "ContactPoint": (_whole("cpt-2", "say in `system` what the value is, such as phone or email", _needs("value", "system")),),
+    "ContactPoint": (_whole("cpt-2", "say in `system` what `value` is, such as phone", _needs("value", "system")),),
     "Period": (_whole("per-1", "`start` must not be after `end`", _ends_after_start),),
     "Range": (_whole("rng-2", "`low` must not be above `high`", _low_first),),
     "Ratio": (_whole("rat-1", "give numerator and denominator", _is_ratio),),

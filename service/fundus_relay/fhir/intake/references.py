@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from urllib.parse import parse_qsl
 
 from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Entry, Json
 
-from ..literals import LITERAL, tail
+from ..literals import LITERAL, Bases, tail
 from .elements import model_of
 from .structure import Pointer
+
+_NO_BASES = Bases()
 
 _ANY = "Resource"
 _REPEATED = ("subject", "patient", "encounter", "partOf", "basedOn")
@@ -22,97 +25,161 @@ _REPEATED = ("subject", "patient", "encounter", "partOf", "basedOn")
 
 
 class Names:
-    """The entries of one request by what references may call them."""
+    """The entries of one request by what references may call them.
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        """Every entry by its fullUrl, by `Type/id` and by its identifiers.
+    A relative reference means what lies beside the entry that holds it: under the base of its fullUrl, when that is at
+    some other server, else whatever entry has that id, by its PUT, its fullUrl or itself. Two entries that may be meant
+    are never chosen between.
+    """
 
-        An exact name goes before a name without its base, and the last entry of a name before the others; of an
-        identifier it is the first.
-        """
-        self._called: defaultdict[object, list[Entry]] = defaultdict(list)  # the one that is meant stands last
-        self._forgotten: set[str] = set()
+    def __init__(self, entries: Sequence[Entry], bases: Bases = _NO_BASES) -> None:
+        self._bases = bases
+        self._called: defaultdict[object, dict[str, Entry]] = defaultdict(
+            dict
+        )  # element → entry; by URL, (Type/id), (type, system, value)
+        self._names: defaultdict[str, list[object]] = defaultdict(list)
         for entry in entries:
-            if entry.full_url:
-                self._called[tail(entry.full_url)].append(entry)
-        for entry in entries:
-            if id := entry.resource.get("id"):
-                self._called[f"{entry.resource['resourceType']}/{id}"].append(entry)
-        for entry in entries:
-            if entry.full_url:
-                self._called[entry.full_url].append(entry)
-        for entry in reversed(entries):
-            for identifier in entry.resource.get("identifier", []):
-                self._called[entry.resource["resourceType"], *_token(identifier)].append(entry)
+            for name in self._names_of(entry):
+                self._called[name][entry.element] = entry
+                self._names[entry.element].append(name)
+
+    @staticmethod
+    def _names_of(entry: Entry) -> Iterator[object]:
+        kind = entry.resource["resourceType"]
+        if entry.full_url:
+            yield from (entry.full_url, (tail(entry.full_url),))
+        if id := entry.resource.get("id"):
+            yield (f"{kind}/{id}",)
+        for identifier in entry.resource.get("identifier", []):
+            yield kind, *_token(identifier)
 
     def forget(self, entry: Entry) -> None:
         """No reference means this entry any more."""
-        self._forgotten.add(entry.element)
+        for name in self._names.pop(entry.element, []):
+            self._called[name].pop(entry.element, None)
 
-    def target(self, reference: Json) -> Entry | None:
-        """The entry that a reference means, if it came along."""
+    def meant(self, reference: Json, holder: Entry) -> list[Entry]:
+        """The entry that a reference means, if it came along; two when it may mean either.
+
+        Args:
+            holder: the entry that holds the reference.
+        """
         literal = reference.get("reference", "")
-        if literal == "" and "identifier" in reference:
-            system, value = _token(reference["identifier"])
-            return self._meant((reference.get("type", "Patient"), system, value)) if value else None
-        return self._meant(literal)
+        if literal == "":
+            system, value = _token(reference.get("identifier", {}))
+            return self._first((reference.get("type", "Patient"), system, value), most=1) if value else []
+        base = self._bases.elsewhere(holder.full_url)
+        if base is None:
+            return self._first(literal, (literal,))
+        return self._first(literal, f"{base}/{literal}") or [
+            entry for entry in self._first((literal,)) if self._bases.elsewhere(entry.full_url) is None
+        ]
 
-    def _meant(self, name: object) -> Entry | None:
-        called = self._called.get(name, [])
-        while called and called[-1].element in self._forgotten:
-            called.pop()
-        return called[-1] if called else None
+    def _first(self, *names: object, most: int = 2) -> list[Entry]:
+        found: dict[str, Entry] = {}
+        for name in names:
+            for element, entry in self._called.get(name, {}).items():
+                found[element] = entry
+                if len(found) == most:
+                    return list(found.values())
+        return list(found.values())
 
-    def identity(self, reference: Json) -> str:
+    def target(self, reference: Json, holder: Entry) -> Entry | None:
+        """The one entry that a reference means."""
+        found = self.meant(reference, holder)
+        return found[0] if len(found) == 1 else None
+
+    def identity(self, reference: Json, holder: Entry) -> str:
         """The same text for references that are known to mean the same thing."""
-        if (entry := self.target(reference)) is not None:
+        if (entry := self.target(reference, holder)) is not None:
             return entry.element
         literal = reference.get("reference", "")
         return str(literal) if literal else "|".join(_token(reference.get("identifier", {})))
 
-
-def check_pointers(pointers: Sequence[Pointer], resource: Json, names: Names) -> Iterator[Issue]:
-    """What is wrong with the references of one resource."""
-    contained = {f"#{each.get('id', '')}": each["resourceType"] for each in resource.get("contained", [])}
-    for pointer in pointers:
-        is_inside = ".contained[" in pointer.element  # where `#` is the resource that contains
-        yield from _check_pointer(
-            pointer, {**contained, "#": resource["resourceType"]} if is_inside else contained, names
-        )
-
-
-def _check_pointer(pointer: Pointer, contained: Mapping[str, str], names: Names) -> Iterator[Issue]:
-    literal, stated = pointer.reference.get("reference"), pointer.reference.get("type")
-    kind = stated
-    if literal is not None:
-        path = f"{pointer.element}.reference"
-        entry = names.target(pointer.reference)
+    def is_foreign(self, literal: str, holder: Entry) -> bool:
+        """Whether a reference that nothing here answers to leads to a server that is neither ours nor the EHR."""
         match = LITERAL.fullmatch(literal)
-        if literal.startswith("#"):
-            kind = contained.get(literal)
-        elif entry is not None:
-            kind = entry.resource["resourceType"]
-        elif match is not None and model_of(match["kind"]) is not None:
-            kind = match["kind"]
-            if match["base"] is not None and pointer.element.rpartition(".")[2].partition("[")[0] in _REPEATED:
-                text = "this server is not the EHR that gets the reports: name what the EHR knows"
-                yield Issue(path, "not-found", text, "reference-foreign")
-                return
-        elif literal.startswith("urn:"):
-            kind = None
+        is_beside = match is not None and match["base"] is None and match["id"] is not None
+        return self._bases.elsewhere(holder.full_url if is_beside else literal) is not None
+
+
+def check_pointers(pointers: Sequence[Pointer], holder: Entry, names: Names, *, is_batch: bool) -> Iterator[Issue]:
+    """What is wrong with the references of one entry."""
+    beside = {f"#{each.get('id', '')}": each["resourceType"] for each in holder.resource.get("contained", [])}
+    inside = {**beside, "#": holder.resource["resourceType"]}
+    for pointer in pointers:
+        contained = inside if ".contained[" in pointer.element else beside
+        meant = names.meant(pointer.reference, holder) if pointer.reference.get("reference") else []
+        if (issue := _check_name(pointer, meant, contained, holder, names, is_batch=is_batch)) is not None:
+            yield issue
         else:
-            yield Issue(
-                path, "value", "a reference is Type/id, an absolute URL or a urn of the Bundle", "value-invalid"
-            )
-            return
-        if kind is None:
-            yield Issue(path, "not-found", "nothing in this request has that name", "reference-unresolved")
-            return
-        if stated is not None and stated != kind:
-            yield Issue(f"{pointer.element}.type", "value", "the reference points to another type", "reference-type")
+            yield from _check_type(pointer, _kind(pointer, meant, contained))
+
+
+def _check_name(
+    pointer: Pointer,
+    meant: Sequence[Entry],
+    contained: Mapping[str, str],
+    holder: Entry,
+    names: Names,
+    *,
+    is_batch: bool,
+) -> Issue | None:
+    """Whether the literal of a reference leads to one thing, here or at the EHR."""
+    path, literal = f"{pointer.element}.reference", pointer.reference.get("reference")
+    if literal is None or literal in contained:
+        return None
+    if len(meant) > 1:
+        return Issue(path, "multiple-matches", "more than one entry has that name: use fullUrls", "reference-ambiguous")
+    if meant and is_batch and not (meant[0].method == "PUT" and literal == put_name(meant[0])):
+        text = "entries of a batch cannot refer to each other: send a transaction"
+        return Issue(path, "not-found", text, "reference-unresolved")
+    if meant:
+        return None
+    if literal.startswith(("#", "urn:")):
+        return Issue(path, "not-found", "nothing in this request has that name", "reference-unresolved")
+    match = LITERAL.fullmatch(literal)
+    if match is None or model_of(match["kind"]) is None:
+        text = "a reference is Type/id, an absolute URL or a urn of the Bundle"
+        return Issue(path, "value", text, "value-invalid")
+    if pointer.element.rpartition(".")[2].partition("[")[0] not in _REPEATED:
+        return None
+    if names.is_foreign(literal, holder):
+        text = "this server is not the EHR that gets the reports: name what the EHR knows"
+        return Issue(path, "not-found", text, "reference-foreign")
+    if match["query"] is not None and not _names_one(match["query"]):
+        return Issue(path, "value", "a search here must be by one identifier alone", "value-invalid")
+    return None
+
+
+def _kind(pointer: Pointer, meant: Sequence[Entry], contained: Mapping[str, str]) -> str | None:
+    """The type of what a sound reference points to, as far as it can be known."""
+    literal = pointer.reference.get("reference", "")
+    if meant:
+        return str(meant[0].resource["resourceType"])
+    match = LITERAL.fullmatch(literal)
+    return contained.get(literal) or (match["kind"] if match else None) or pointer.reference.get("type")
+
+
+def _check_type(pointer: Pointer, kind: str | None) -> Iterator[Issue]:
+    stated = pointer.reference.get("type")
+    if stated is not None and stated != kind:
+        yield Issue(f"{pointer.element}.type", "value", "the reference points to another type", "reference-type")
     if kind is not None and kind not in pointer.targets and _ANY not in pointer.targets:
         text = f"the reference must point to {' or '.join(sorted(pointer.targets))}"
         yield Issue(pointer.element, "value", text, "reference-type")
+
+
+def put_name(entry: Entry) -> str:
+    return f"{entry.resource['resourceType']}/{entry.resource.get('id')}"
+
+
+def _names_one(query: str) -> bool:
+    """Whether a conditional reference searches by one identifier, which can be of one thing only."""
+    match parse_qsl(query, keep_blank_values=True):
+        case [("identifier", value)]:
+            return bool(value.rpartition("|")[2].strip()) and "," not in value.replace("\\,", "")
+    return False
 
 
 def subject_of(resource: Json) -> Json | None:
@@ -135,11 +202,12 @@ def check_patients(entries: Sequence[Entry], names: Names, patients: Collection[
         subject = subject_of(entry.resource)
         if subject is None:
             continue
-        who, path = (
-            names.identity(subject),
-            f"{entry.element}.{'subject' if 'subject' in entry.resource else 'patient'}",
-        )
-        if patients and who not in patients:
+        path = f"{entry.element}.{'subject' if 'subject' in entry.resource else 'patient'}"
+        who, target = names.identity(subject, entry), names.target(subject, entry)
+        if target is not None and _contradicts(subject, target.resource):
+            text = "this reference and this identifier are not of one patient"
+            yield Issue(f"{path}.identifier", "conflict", text, "patient-mismatch")
+        elif patients and who not in patients:
             yield Issue(path, "conflict", "this is about none of the patients of the Bundle", "patient-mismatch")
         elif entry.resource["resourceType"] == "Media":
             yield from _check_owners(entry, who, path, names, owners)
@@ -147,13 +215,20 @@ def check_patients(entries: Sequence[Entry], names: Names, patients: Collection[
 
 def _check_owners(entry: Entry, who: str, path: str, names: Names, owners: dict[str, str]) -> Iterator[Issue]:
     for reference in grouping(entry.resource):
-        group, target = names.identity(reference), names.target(reference)
+        group, target = names.identity(reference, entry), names.target(reference, entry)
         theirs = subject_of(target.resource) if target is not None else None
-        owner = owners.setdefault(group, names.identity(theirs) if theirs else who)
+        owner = owners.setdefault(group, names.identity(theirs, target) if theirs and target else who)
         if owner != who:
             text = "the order, encounter or study that this Media names is about somebody else"
             yield Issue(path, "conflict", text, "patient-mismatch")
             return
+
+
+def _contradicts(subject: Json, patient: Json) -> bool:
+    """Whether the identifier that stands in a reference is another one than the patient has in that system."""
+    system, value = _token(subject.get("identifier", {}))
+    theirs = {number for place, number in map(_token, patient.get("identifier", [])) if place == system}
+    return bool(value and theirs) and value not in theirs
 
 
 def grouping(media: Json) -> list[Json]:

@@ -129,7 +129,7 @@ def _check_orders(entry: Entry, names: Names) -> Iterator[Issue]:
     named += [(f"basedOn[{n}]", each) for n, each in enumerate(media.get("basedOn", []))]
     named += [("encounter", media["encounter"])] if "encounter" in media else []
     for path, reference in named:
-        target = names.target(reference)
+        target = names.target(reference, entry)
         if target is not None and target.resource.get("status") in _VOID.get(target.resource["resourceType"], ()):
             text = f"the {target.resource['resourceType']} is {target.resource['status']}"
             yield Issue(f"{entry.element}.{path}", "business-rule", text, "order-void")

@@ -51,7 +51,7 @@ def read_submission(document: Json, expected: str | None = None, bases: Bases = 
     if structural:  # what has no structure cannot be asked anything else
         refused = _fates([*issues, *structural], bundle)
         examined, issues = [each for each in examined if position(each.entry.element) not in refused], []
-    content = Content(examined, is_bundle=bundle is not None)
+    content = Content(examined, bundle, bases)
     issues += content.issues()
     while issues:
         found = _fates(issues, bundle)

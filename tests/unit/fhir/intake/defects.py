@@ -183,7 +183,7 @@ DEFECTS: list[tuple[str, Any, str] | tuple[str, Any, str, str]] = [
     ("Bundle.signature.when", LEAVE_OUT, "element-missing"),
     ("Bundle.entry[0].resource.gender", "x", "code-unknown"),
     ("Bundle.entry[0].resource.contact", [{"period": {"start": "2024"}}], "pat-1", "[0]"),
-    ("Bundle.entry[1].resource.partOf", {"reference": "Patient/p"}, "reference-type"),
+    ("Bundle.entry[0].resource.managingOrganization", {"reference": "Patient/p"}, "reference-type"),
     # primitives
     ("Media.id", "a_b", "value-invalid"),
     ("Media.id", "", "value-invalid"),

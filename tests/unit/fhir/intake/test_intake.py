@@ -17,7 +17,6 @@ from fundus_relay.domain.errors import InvalidResource
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.values import Submitted
 from fundus_relay.fhir.intake.bundle import MAX_ENTRIES
-from fundus_relay.fhir.intake.content import ASKED_AGAIN
 from fundus_relay.fhir.intake.parsing import GATHERED
 from fundus_relay.fhir.intake.submission import captured, laterality, read_submission
 from fundus_relay.fhir.literals import Bases
@@ -576,21 +575,90 @@ def test_an_entry_of_a_batch_falls_when_its_patient_does_and_others_are_there() 
     assert codes(submitted) == {0: ["reference-unresolved"], 2: ["patient-mismatch"]}
 
 
-def test_a_name_that_two_entries_have_means_the_other_when_one_falls() -> None:
-    active = an_order(id="o", status="active")
-    revoked = an_order(id="o", status="revoked")
-    lost = an_order(id="o", basedOn=[{"reference": "urn:uuid:none"}])
-
-    means_active = taken(a_batch(active, lost, a_media(basedOn=[{"reference": "ServiceRequest/o"}])))
-    means_revoked = taken(a_batch(revoked, lost, a_media(basedOn=[{"reference": "ServiceRequest/o"}])))
-
-    assert codes(means_active) == {1: ["reference-unresolved"]}
-    assert codes(means_revoked) == {1: ["reference-unresolved"], 2: ["order-void"]}
+def a_place(host: str, literal: str) -> str:
+    return f"https://{host}.test/fhir/{literal}"
 
 
-def test_an_entry_that_hangs_on_a_chain_at_too_many_places_falls() -> None:
-    assert codes(taken(a_hub(ASKED_AGAIN + 1)))[ASKED_AGAIN + 1] == ["references-entangled"]
-    assert len(taken(a_hub(ASKED_AGAIN)).entries) == 1
+A, B = (an_entry(a_patient(identifier=[{"value": host}]), fullUrl=a_place(host, "Patient/p1")) for host in "ab")
+PUT = an_entry(a_patient(id="p1", identifier=[{"value": "put"}]), put=True)
+POST = an_entry(a_patient(id="p1", identifier=[{"value": "post"}]))
+
+
+@pytest.mark.parametrize(
+    ("others", "full_url", "said", "meant"),
+    [
+        ([A, B], a_place("a", "Media/m"), "Patient/p1", "Bundle.entry[0].resource"),
+        ([A, B], a_place("b", "Media/m"), "Patient/p1", "Bundle.entry[1].resource"),
+        ([A, PUT], a_place("a", "Media/m"), "Patient/p1", "Bundle.entry[0].resource"),
+        ([A], a_place("c", "Media/m"), "Patient/p1", "reference-foreign"),
+        ([], a_place("c", "Media/m"), "Patient/p1", "reference-foreign"),
+        ([PUT], a_place("c", "Media/m"), "Patient/p1", "Bundle.entry[0].resource"),
+        ([A, B], LEAVE_OUT, "Patient/p1", "reference-ambiguous"),
+        ([A, PUT], LEAVE_OUT, "Patient/p1", "reference-ambiguous"),
+        ([A, POST], P2, "Patient/p1", "reference-ambiguous"),
+        ([A, B], LEAVE_OUT, a_place("b", "Patient/p1"), "Bundle.entry[1].resource"),
+        ([POST], LEAVE_OUT, "Patient/p1", "Bundle.entry[0].resource"),
+        ([PUT], P2, "Patient/p1/_history/2", "Bundle.entry[0].resource"),
+        ([A], LEAVE_OUT, "Patient/p1", "Bundle.entry[0].resource"),
+        ([], P2, "Patient/p1", "Patient/p1"),
+        ([], a_place("relay", "Media/m"), "Patient/p1", "Patient/p1"),
+        ([], a_place("ehr", "Media/m"), "Patient/p1", "Patient/p1"),
+    ],
+)
+def test_a_reference_means_one_entry_or_none_and_is_linked_to_it(
+    others: Sequence[Json], full_url: Any, said: str, meant: str
+) -> None:
+    bundle = a_bundle(*others, an_entry(a_media(subject={"reference": said}), fullUrl=full_url))
+
+    if meant.startswith("reference-"):
+        assert (f"Bundle.entry[{len(others)}].resource.subject.reference", meant) in refusals(bundle)
+    else:
+        assert taken(bundle).entries[-1].resource["subject"]["reference"] == meant
+
+
+@pytest.mark.parametrize("other", [POST, A, an_entry(a_patient(), fullUrl=P1)], ids=["id", "url", "urn"])
+def test_entries_of_a_batch_do_not_refer_to_each_other_but_by_what_the_ehr_knows(other: Json) -> None:
+    said = P1 if other.get("fullUrl") == P1 else "Patient/p1"
+    media = an_entry(a_media(subject={"reference": said}))
+
+    refused = taken(a_bundle(other, media, type="batch"))
+    known = taken(a_bundle(PUT, media, type="batch")) if said != P1 else None
+
+    assert codes(refused)[1] == ["reference-unresolved", "patient-mismatch"][: len(codes(refused)[1])]
+    assert known is None or known.entries[1].resource["subject"]["reference"] == said
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        {"reference": "Patient/.."},
+        {"reference": "Patient/."},
+        {"reference": "Patient?name=Smith"},
+        {"reference": "Patient?identifier="},
+        {"reference": "Patient?identifier=urn:mrn|"},
+        {"reference": "Patient?identifier=urn:mrn|1,urn:mrn|2"},
+        {"reference": "Patient?_id=5&_id=6"},
+        {"reference": "Patient?identifier=urn:mrn|1&active=true"},
+    ],
+    ids=str,
+)
+def test_a_patient_is_never_searched_for_but_by_one_identifier(who: Json) -> None:
+    assert refusals(a_media(subject=who)) == [("Media.subject.reference", "value-invalid")]
+
+
+def test_a_patient_may_be_searched_for_by_one_identifier() -> None:
+    assert taken(a_media(subject={"reference": "Patient?identifier=urn:mrn|1"})).entries
+
+
+def test_a_reference_and_its_identifier_must_be_of_one_patient() -> None:
+    patient = an_entry(a_patient(identifier=[{"system": "urn:mrn", "value": "1"}]), fullUrl=P1)
+
+    def a_visit_of(value: str) -> Json:
+        subject = {"reference": P1, "identifier": {"system": "urn:mrn", "value": value}}
+        return a_bundle(patient, an_entry(a_media(subject=subject)))
+
+    assert taken(a_visit_of("1")).entries
+    assert refusals(a_visit_of("2")) == [("Bundle.entry[1].resource.subject.identifier", "patient-mismatch")]
 
 
 WHOM = st.sampled_from(["Patient/a", "Patient/b", "urn:uuid:0", "urn:uuid:1", "urn:uuid:none"])
