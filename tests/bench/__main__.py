@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from . import intake, journey, waiting
+from . import intake, journey, validation, waiting
 
-PARTS = {"intake": intake, "journey": journey, "waiting": waiting}
+PARTS = {"intake": intake, "journey": journey, "waiting": waiting, "validation": validation}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or PARTS:

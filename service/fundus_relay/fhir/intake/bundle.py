@@ -13,6 +13,7 @@ from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.values import Entry, Json
 
 from ..literals import Bases
+from .references import Names, check_pointers
 from .structure import examine_structure
 
 MAX_ENTRIES = 1000
@@ -53,9 +54,14 @@ def _check_frame(bundle: Json) -> Iterator[Issue]:
     bare = [
         {key: each[key] for key in each if key != "resource"} if isinstance(each, dict) else each for each in listed
     ]
-    wrong, _ = examine_structure({**bundle, "entry": bare} if listed else bundle, "Bundle")
+    wrong, pointers = examine_structure({**bundle, "entry": bare} if listed else bundle, "Bundle")
     yield from wrong
-    if bundle.get("type") not in (None, "transaction", "batch"):
+    if not wrong:
+        abroad = [each for each in pointers if not each.reference.get("reference", "").startswith("urn:")]
+        yield from check_pointers(abroad, Entry(bundle, element="Bundle"), Names([]), is_batch=False)  # who signed it
+    if bundle.get("type") not in (None, "transaction", "batch") and all(
+        each.element != "Bundle.type" for each in wrong
+    ):
         yield Issue("Bundle.type", "not-supported", "send a transaction or a batch", "bundle-type")
     for index, each in enumerate(listed):
         if isinstance(each, dict):

@@ -14,7 +14,8 @@ from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Entry, Json
 
 from ..literals import LITERAL, Bases, tail
-from .structure import Pointer, model_of
+from .elements import model_of
+from .structure import Pointer
 
 _NO_BASES = Bases()
 
@@ -104,8 +105,10 @@ class Names:
 
 def check_pointers(pointers: Sequence[Pointer], holder: Entry, names: Names, *, is_batch: bool) -> Iterator[Issue]:
     """What is wrong with the references of one entry."""
-    contained = {f"#{each.get('id', '')}": each["resourceType"] for each in holder.resource.get("contained", [])}
+    beside = {f"#{each.get('id', '')}": each["resourceType"] for each in holder.resource.get("contained", [])}
+    inside = {**beside, "#": holder.resource["resourceType"]}
     for pointer in pointers:
+        contained = inside if ".contained[" in pointer.element else beside
         meant = names.meant(pointer.reference, holder) if pointer.reference.get("reference") else []
         if (issue := _check_name(pointer, meant, contained, holder, names, is_batch=is_batch)) is not None:
             yield issue

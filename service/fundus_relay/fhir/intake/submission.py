@@ -12,8 +12,9 @@ from fundus_relay.domain.values import Entry, Json, Submitted
 from ..literals import Bases
 from .bundle import bundle_entries
 from .content import Content, Examined
+from .elements import model_of
 from .rules import TYPES, eyes
-from .structure import Pointer, examine_structure, model_of
+from .structure import Pointer, examine_structure
 
 _NO_BASES = Bases()
 _ENTRY = re.compile(r"Bundle\.entry\[(\d+)\]")

@@ -170,7 +170,7 @@ TWICE = [{"system": "urn:s", "value": "1"}, {"system": "urn:s", "value": "1"}]
         ({"contained": [{"resourceType": "Banana"}]}, "Media.contained[0].resourceType", "type-unknown"),
         ({"contained": [{}]}, "Media.contained[0].resourceType", "type-unknown"),
         (
-            {"contained": [{"resourceType": "Patient", "id": "p", "contained": []}]},
+            {"contained": [{"resourceType": "Patient", "id": "p", "contained": [{"resourceType": "Device"}]}]},
             "Media.contained[0].contained",
             "invariant",
         ),
