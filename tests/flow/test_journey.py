@@ -20,6 +20,7 @@ from tests.unit.imaging.pictures import a_jpeg
 from fundus_relay.domain.analysis import Graded, Lesion, NotFundus, Ungradable
 from fundus_relay.domain.errors import InvalidResource, UploadAmbiguous
 from fundus_relay.domain.geometry import Box
+from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.policy import AmbiguousUpload
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Entry, Upload
@@ -1043,6 +1044,39 @@ async def test_a_media_does_not_move_to_another_study(world: World, other: dict[
 
     assert len(await world.images()) == 1
     assert len(await world.at_ehr("DiagnosticReport")) == 1
+
+
+async def test_one_picture_is_not_of_both_eyes_in_two_studies(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE, method="PUT", id="m1"))
+    other = await a_photograph(world, EYE, bodySite=LEFT, basedOn=ORDER)
+
+    with pytest.raises(InvalidResource, match="laterality-conflict"):
+        await world.accept(other)
+    await world.accept(await a_photograph(world, EYE, method="PUT", id="m1", bodySite=LEFT))
+    await world.accept(other)
+
+    assert {image.laterality for image in await world.images()} == {Laterality.LEFT}
+
+
+async def test_the_same_picture_of_somebody_else_may_be_of_the_other_eye(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE))
+    await world.accept(await a_photograph(world, EYE, bodySite=LEFT, subject={"reference": "Patient/second-patient"}))
+
+    assert len(await world.images()) == 2
+
+
+@pytest.mark.parametrize(
+    ("when", "is_taken"),
+    [("2026-11-24T09:29:00Z", True), ("2026-11-24T09:31:00Z", False), ("2026", True), ("2031", False)],
+)
+async def test_a_photograph_is_not_of_the_future(world: World, when: str, is_taken: bool) -> None:
+    photograph = await a_photograph(world, EYE, createdDateTime=when)
+
+    if is_taken:
+        assert await world.accept(photograph)
+    else:
+        with pytest.raises(InvalidResource, match="date-in-future"):
+            await world.accept(photograph)
 
 
 async def test_what_was_not_understood_is_told_of_the_one_who_said_it(world: World) -> None:

@@ -357,6 +357,26 @@ async def test_both_dialects_of_conditional_create_race_as_one(client: httpx.Asy
     assert len({answer.json()["id"] for answer in answers}) == 1
 
 
+async def test_every_photograph_of_a_bundle_leads_to_its_task(client: httpx.AsyncClient, picture: bytes) -> None:
+    order = {"basedOn": [{"reference": "ServiceRequest/9"}]}
+    entries = [
+        {"resource": a_media(each, **order), "request": {"method": "POST", "url": "Media"}}
+        for each in (picture, a_jpeg(noise=3), a_jpeg(noise=4))
+    ]
+    answer = await post(client, {"resourceType": "Bundle", "type": "transaction", "entry": entries}, "/")
+    media = [entry["response"]["location"].split("/_history")[0] for entry in answer.json()["entry"]]
+
+    tasks = [ids((await client.get("/Task", params={"focus": each})).json()) for each in media]
+    task = (await client.get(f"/Task/{tasks[0][0]}")).json()
+
+    assert len(tasks[0]) == 1
+    assert tasks == [tasks[0]] * 3
+    assert [task["focus"]["reference"], *(each["valueReference"]["reference"] for each in task["input"])] == [
+        media[0].partition("/fhir/")[2] or media[0],
+        *(each.partition("/fhir/")[2] or each for each in media),
+    ]
+
+
 ONCE = "identifier=urn:s|1"
 NAMED = [{"system": "urn:s", "value": "1"}]
 

@@ -46,7 +46,7 @@ EYES: dict[Laterality | None, Json] = {
     },
     None: {
         "coding": [{"system": names.SNOMED, "code": "81745001", "display": "Eye"}],
-        "text": "Eye, laterality not supplied",
+        "text": "Eye, side not coded",
     },
 }
 

@@ -11,6 +11,7 @@ MEANING = {
     "code-unknown": "The code is not in the value set to which R4 binds the element.",
     "condition-not-supported": "An entry of a Bundle has a condition that is not for its method, or not honoured here.",
     "content-type": "`contentType` is neither image/jpeg nor image/png, or not what the bytes are.",
+    "date-in-future": "The photograph is said to be taken after tomorrow.",
     "dimensions-wrong": "`width` or `height` is not the picture's.",
     "element-empty": "An element is empty.",
     "element-missing": "A required element is missing.",

@@ -20,7 +20,7 @@ from .identity import id_of, identifier
 from .narrative import narrative
 from .search_dates import intervals
 
-_EYE_NAMES = {Laterality.RIGHT: "Right eye", Laterality.LEFT: "Left eye", None: "Eye not stated"}
+_EYE_NAMES = {Laterality.RIGHT: "Right eye", Laterality.LEFT: "Left eye", None: "Eye, side not coded"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class Interval:
 _DATE = re.compile(
     r"(?P<prefix>eq|ne|gt|lt|ge|le|sa|eb)?"
     r"(?P<year>\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)"
-    r"(?:T(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,9}))?)?"
+    r"(?:T(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>[0-5]\d|60)(?:\.(?P<fraction>\d+))?)?"
     r"(?P<zone>Z|[+ -]\d\d:\d\d)?)?)?)?",
     re.ASCII,
 )
@@ -65,7 +65,8 @@ def _span(found: re.Match[str]) -> tuple[datetime, datetime]:
             return begin, _LAST
     zone = (found["zone"] or "Z").replace(" ", "+")
     whole = f"{found['year']}-{found['month']}-{found['day']}T{found['hour']}:{found['minute']}"
-    local = datetime.fromisoformat(f"{whole}:{found['second'] or '00'}{zone.replace('Z', '+00:00')}")
+    second = min(int(found["second"] or 0), 59)  # R4 knows leap seconds, Python does not
+    local = datetime.fromisoformat(f"{whole}:{second:02}{zone.replace('Z', '+00:00')}")
     begin = _shifted(local.replace(tzinfo=UTC), -(local.utcoffset() or timedelta()))
     if found["second"] is None:
         return begin, _shifted(begin, timedelta(minutes=1))

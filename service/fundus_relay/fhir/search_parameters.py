@@ -87,7 +87,8 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
         "status": _code("status"),
         "business-status": _token("businessStatus"),
         "code": _token("code"),
-        "focus": _to("focus", "Media", "ImagingStudy", "ServiceRequest"),
+        # R4 lets a Task focus on one thing; who sent several photographs at once looks for each of them
+        "focus": _to("input.valueReference", "Media", "ImagingStudy", "ServiceRequest"),
         "group-identifier": _token("groupIdentifier"),
         "intent": _code("intent"),
         "owner": _to("owner", "Device", "Organization"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import uuid4
 
 from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Entry, Image, Json, StoredPicture, Study, Submission
 from fundus_relay.fhir.intake.submission import captured, laterality
+from fundus_relay.fhir.search_dates import intervals
 
 from .identity import Known, at_ehr, points_to, study_key
 from .ports import Clock, Job, Transaction
@@ -76,7 +78,9 @@ async def _take(
             since=clock.now(),
         )
     )
+    _refuse_the_future(entry, clock)
     await _refuse_another_media(entry, picture, stored, study, tx)
+    await _refuse_another_eye(entry, picture, photograph.subject, study, tx)
     if is_new:
         await tx.enqueue(Job.IMAGE, image.id)
         return study, image, True
@@ -145,17 +149,36 @@ async def _correct(entry: Entry, image: Image, media_id: str, tx: Transaction) -
     if (stated, taken_at) == (image.laterality, image.captured):
         return image
     if image.laterality not in {None, stated} and not is_own:
-        raise InvalidResource(
-            Issue(
-                f"{entry.element}.bodySite",
-                "conflict",
-                "the same picture of the same patient was sent as the other eye",
-                "laterality-conflict",
-            )
-        )
+        raise _other_eye(entry)
     corrected = await tx.move_image(image, image.state, reason=image.reason, laterality=stated, captured=taken_at)
     await tx.enqueue(Job.STUDY, image.study_id)
     return corrected or image
+
+
+async def _refuse_another_eye(
+    entry: Entry, picture: StoredPicture, subject: Json, study: Study, tx: Transaction
+) -> None:
+    """One picture is of one eye, whichever studies it is in."""
+    stated = laterality(entry.resource)
+    if stated is None:
+        return
+    if any(twin.laterality not in {None, stated} for twin in await tx.twins(picture.sha256, subject, but=study)):
+        raise _other_eye(entry)
+
+
+def _other_eye(entry: Entry) -> InvalidResource:
+    text = "the same picture of the same patient was sent as the other eye; withdraw or correct that first"
+    return InvalidResource(Issue(f"{entry.element}.bodySite", "conflict", text, "laterality-conflict"))
+
+
+def _refuse_the_future(entry: Entry, clock: Clock) -> None:
+    """A clock may be wrong by some hours; a report of another year would be sorted where nobody looks."""
+    taken_at = captured(entry.resource)
+    begin = intervals(taken_at)[0].begin if taken_at else None
+    if begin is not None and begin > clock.now() + timedelta(days=1):
+        element = "createdDateTime" if "createdDateTime" in entry.resource else "createdPeriod"
+        issue = Issue(f"{entry.element}.{element}", "value", "the photograph is not taken yet", "date-in-future")
+        raise InvalidResource(issue)
 
 
 def _context(sent: Json, stored: Json, known: dict[str, Known]) -> Json:

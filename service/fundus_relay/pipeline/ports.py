@@ -247,6 +247,10 @@ class Transaction(Protocol):
         """The image that this Media brought, as the first or again; not locked (lock the study first)."""
         ...
 
+    async def twins(self, sha256: str, subject: Json, *, but: Study) -> Sequence[Image]:
+        """Images of the same picture of the same patient in other studies, not cancelled; not locked."""
+        ...
+
     async def move_image(
         self,
         image: Image,

@@ -252,7 +252,7 @@ def test_an_eye_that_nobody_stated_is_no_eye_that_somebody_guessed() -> None:
     for each in told(an_image(1, None)).resources:
         if each["resourceType"] == "Observation":
             assert list(codes_in(each["bodySite"])) == ["81745001"]
-            assert each["bodySite"]["text"] == "Eye, laterality not supplied"
+            assert each["bodySite"]["text"] == "Eye, side not coded"
 
 
 def test_a_stand_in_is_called_one_wherever_its_answers_stand() -> None:

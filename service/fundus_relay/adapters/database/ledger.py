@@ -43,7 +43,7 @@ Source: Procrastinate 3.10 schema, procrastinate_jobs_queueing_lock_idx_v1 and p
 _PARKED = """
     select 'image' as subject, image.id, state, reason, since, array[media_id] as media,
            array(select submission.id::text from submission
-                  where submission.study_id = image.study_id and image_media ? image.id::text
+                  where submission.study_id = image.study_id and image_media ->> image.id::text is not null
                   order by accepted_at, submission.id) as tasks
       from image where state = 'parked'
     union all

@@ -112,6 +112,15 @@ class PostgresTransaction:
         )
         return image_of(rows[0]) if rows else None
 
+    async def twins(self, sha256: str, subject: Json, *, but: Study) -> Sequence[Image]:
+        rows = await self._run(
+            "select image.* from image join study on study.id = study_id"
+            " where source_sha256 = %s and subject ->> 'reference' = %s and study_id <> %s"
+            " and image.state <> 'cancelled'",
+            [sha256, subject["reference"], but.id],
+        )
+        return [image_of(row) for row in rows]
+
     async def move_image(
         self,
         image: Image,

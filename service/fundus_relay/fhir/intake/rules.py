@@ -5,6 +5,7 @@ Source: FHIR R4 4.0.1 where a rule has a name; the rest is what an analysis and 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -30,6 +31,8 @@ BOTH_EYES = frozenset({"51440002"})
 
 Source: SNOMED CT, Global Patient Set 2020-09, and value sets of DIPS RetinaIntegration; verified in the mapping.
 """
+
+_SPOKEN = {"R": re.compile(r"\b(?:(?i:right)|OD)\b"), "L": re.compile(r"\b(?:(?i:left)|OS)\b")}
 
 _VOID = {
     "ServiceRequest": frozenset({"revoked", "entered-in-error"}),
@@ -74,6 +77,8 @@ def _check_media(media: Json, element: str) -> Iterator[Issue]:
         yield from _check_content(media["content"], f"{element}.content")
     if len(eyes(media)) > 1:
         yield Issue(f"{element}.bodySite", "conflict", "the codes name different eyes", "laterality-conflict")
+    elif eyes(media) | _eyes_in_words(media) == {"R", "L"} and not eyes(media) & _eyes_in_words(media):
+        yield Issue(f"{element}.bodySite", "conflict", "code and words name different eyes", "laterality-conflict")
 
 
 def _check_content(content: Json, path: str) -> Iterator[Issue]:
@@ -94,6 +99,13 @@ def eyes(media: Json) -> frozenset[str]:
     }
     named = {"R": RIGHT_EYE, "L": LEFT_EYE, "both": BOTH_EYES}
     return frozenset(eye for eye, known in named.items() if codes & known)
+
+
+def _eyes_in_words(media: Json) -> set[str]:
+    """What text and displays of `bodySite` plainly say. Nothing is read from it; it may only contradict a code."""
+    site = media.get("bodySite", {})
+    words = " ".join([site.get("text", ""), *(coding.get("display", "") for coding in site.get("coding", []))])
+    return {eye for eye, spoken in _SPOKEN.items() if spoken.search(words)}
 
 
 def _check_identifiers(resource: Json, element: str) -> Iterator[Issue]:

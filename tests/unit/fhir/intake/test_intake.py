@@ -159,6 +159,12 @@ TWICE = [{"system": "urn:s", "value": "1"}, {"system": "urn:s", "value": "1"}]
         ({"basedOn": [{"reference": "Observation/1"}]}, "Media.basedOn[0]", "reference-type"),
         ({"basedOn": [{"reference": "#x"}]}, "Media.basedOn[0].reference", "reference-unresolved"),
         ({"bodySite": BOTH}, "Media.bodySite", "laterality-conflict"),
+        ({"bodySite": {**SITE, "text": "OS"}}, "Media.bodySite", "laterality-conflict"),
+        (
+            {"bodySite": {"coding": [{**SITE["coding"][0], "display": "Entire left eye"}]}},
+            "Media.bodySite",
+            "laterality-conflict",
+        ),
         ({"extension": [{"url": "urn:x"}]}, "Media.extension[0]", "invariant"),
         (
             {"extension": [{"url": "u:x", "valueString": "a", "extension": [{"url": "y", "valueCode": "b"}]}]},
@@ -729,6 +735,13 @@ def test_a_bundle_of_too_many_entries_is_refused() -> None:
 
     assert refusals(a_bundle(*entries, type="batch")) == [("Bundle.entry", "too-many-entries")]
     assert len(taken(a_bundle(*entries[1:], type="batch")).entries) == MAX_ENTRIES
+
+
+@pytest.mark.parametrize("words", ["Right eye", "OD", "right eye, left not taken", "os ethmoidale", "macula"])
+def test_words_that_do_not_plainly_contradict_the_code_are_let_be(words: str) -> None:
+    (entry,) = taken(a_media(bodySite={**SITE, "text": words})).entries
+
+    assert laterality(entry.resource) is Laterality.RIGHT
 
 
 def a_site(*codes: str, system: str = SNOMED) -> Json:

@@ -74,7 +74,7 @@ create table submission (
     id          uuid        primary key,                -- also the id of its Task
     study_id    uuid        not null references study,
     accepted_at timestamptz not null,
-    image_media jsonb       not null                    -- image id → Media id
+    image_media json        not null                    -- image id → Media id, as they were sent
 );
 create index submission_by_study on submission (study_id);
 
