@@ -210,6 +210,8 @@ DEFECTS: list[tuple[str, Any, str] | tuple[str, Any, str, str]] = [
     ("Patient.birthDate", "1970-05-02T00:00:00Z", "value-invalid"),
     ("Patient.deceasedDateTime", "2024-1", "value-invalid"),
     ("Patient.name[0].given", ["Jane", None, None], "element-empty", "[2]"),
+    ("Patient.name[0]._given", [None, {"id": "n"}], "element-empty", "[1]"),
+    ("Patient._multipleBirthInteger", {"id": "n"}, "element-empty"),
     ("Patient.telecom[0].rank", 0, "value-invalid"),
     ("Device.udiCarrier[0].carrierAIDC", "AAA", "value-invalid"),
     ("Device.property[0].valueQuantity[0].value", "5", "value-invalid"),
@@ -282,13 +284,14 @@ UNUSUAL: list[tuple[str, Any]] = [
     ("Media.identifier[0].system", "urn:uuid:C757873D-EC9A-4326-A141-556F43239520"),
     ("Media.identifier[0]", UNKNOWN),
     ("Media._width", {"id": "a"}),
+    ("Media.text", a_narrative("Eyes&nbsp;&mdash; both")),
     ("Media.text", a_narrative('<img src="#a" alt=""/>')),
     ("Media.text.div", '<h:div xmlns:h="http://www.w3.org/1999/xhtml"><h:b>a</h:b></h:div>'),
     ("Patient.telecom[0]", {"value": "1", "_system": UNKNOWN}),
-    ("Patient.photo", [{"contentType": "text/plain; charset=UTF-8", "data": ""}]),
+    ("Patient.photo", [{"contentType": "text/plain; charset=UTF-8", "url": "Binary/1"}]),
     ("Organization.name", LEAVE_OUT),
     ("Endpoint.payloadMimeType", ["*/*", "application/fhir+json;fhirVersion=4.0"]),
     ("Bundle.entry[0].fullUrl", "urn:uuid:patient-1"),
     ("Bundle.signature.who.reference", "urn:uuid:00000000-0000-4000-8000-00000000000a"),
 ]  # fmt: skip
-"""Valid, though seldom seen."""
+"""Valid though seldom seen, or wrong by the letter only: `&nbsp;`, and UUIDs that are none or in capitals."""
