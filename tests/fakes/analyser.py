@@ -139,7 +139,7 @@ class FakeAnalyser:
             await self.when_taken()
         if fault is Fault.ANSWER_LOST:
             raise UploadAmbiguous("doAnalysis: ReadError")
-        return Upload(job_id, self.remaining)
+        return Upload(job_id, self.remaining, self.is_standin)
 
     async def status(self, job_id: str) -> JobStatus:
         job = self._job(job_id)

@@ -942,6 +942,9 @@ async def test_a_picture_that_was_taken_back_and_is_sent_anew_is_reported_and_pa
     assert (await world.task(anew.task_id))["status"] == "completed"
     assert (await world.task(first.task_id))["status"] == "cancelled"
     assert world.analyser.times_paid == 1
+    (media,) = await world.at_ehr("Media")
+    assert (media["status"], media["bodySite"]) == ("completed", LEFT)
+    assert media["content"]["url"].endswith("/Binary/m2")
 
 
 async def test_a_picture_that_was_taken_back_while_it_waited_to_be_sent_again_is_sent_anew(world: World) -> None:
@@ -995,6 +998,65 @@ async def test_a_photograph_that_came_to_nothing_can_be_taken_back(world: World)
     assert (await world.image(image.id)).state is ImageState.CANCELLED
     assert (await world.task(taken.task_id))["status"] == "cancelled"
     assert {each["status"] for each in await world.at_ehr("DiagnosticReport")} <= {ERROR}
+
+
+async def test_a_corrected_date_reaches_the_report_and_all_that_belongs_to_it(world: World) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1", createdDateTime="2026-11-22T09:30:00+00:00")
+    await world.accept(photograph)
+    await world.finish()
+
+    corrected = {**photograph.resource, "createdDateTime": "2026-11-20T09:30:00+00:00"}
+    await world.accept(replace(photograph, resource=corrected))
+    await world.finish()
+
+    dated = [await world.report(), *(await world.at_ehr("Observation"))]
+    assert {each["effectiveDateTime"] for each in dated} == {"2026-11-20T09:30:00+00:00"}
+    assert [each["createdDateTime"] for each in await world.at_ehr("Media")] == ["2026-11-20T09:30:00+00:00"]
+    assert world.analyser.times_paid == 1
+
+
+async def test_a_report_of_several_days_says_so_and_which_image_is_of_which(world: World) -> None:
+    world.analyser.conclude(await prepared(world, OTHER_EYE), Graded(True, True))
+    late = await a_photograph(world, OTHER_EYE, basedOn=ORDER, createdDateTime="2026-11-22T09:30:00+00:00")
+    early = await a_photograph(world, EYE, basedOn=ORDER, createdDateTime="2026-11-20")
+    await world.accept(late, early)
+
+    await world.finish()
+
+    report = await world.report()
+    assert report["effectivePeriod"] == {"start": "2026-11-20", "end": "2026-11-22T09:30:00+00:00"}
+    assert "Right eye, image 1 of 2 (2026-11-22): diabetic retinopathy detected, referable." in report["conclusion"]
+    assert "Right eye, image 2 of 2 (2026-11-20): diabetic retinopathy not detected." in report["conclusion"]
+
+
+@pytest.mark.parametrize(
+    "other", [{"basedOn": ORDER}, {"encounter": {"reference": "Encounter/5"}}], ids=["order", "visit"]
+)
+async def test_a_media_does_not_move_to_another_study(world: World, other: dict[str, Any]) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1")
+    await world.accept(photograph)
+    await world.finish()
+
+    with pytest.raises(InvalidResource, match="study-changed"):
+        await world.accept(replace(photograph, resource={**photograph.resource, **other}))
+    await world.finish()
+
+    assert len(await world.images()) == 1
+    assert len(await world.at_ehr("DiagnosticReport")) == 1
+
+
+async def test_what_was_not_understood_is_told_of_the_one_who_said_it(world: World) -> None:
+    world.analyser.conclude(await prepared(world, EYE), NOT_UNDERSTOOD)
+    await world.accept(
+        await a_photograph(world, EYE, basedOn=ORDER), await a_photograph(world, OTHER_EYE, basedOn=ORDER)
+    )
+
+    await world.finish()
+
+    assert [each["deviceName"][0]["name"] for each in await world.at_ehr("Device")] == [
+        "Fundus Relay stand-in for Netra.AI, no medical device",
+        "Fundus Relay",
+    ]
 
 
 async def test_a_picture_stands_as_long_as_one_of_its_media_does(world: World) -> None:

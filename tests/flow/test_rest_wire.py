@@ -152,6 +152,39 @@ async def test_a_head_must_come_whole_though_it_moves(impatient: tuple[str, int]
     writer.close()
 
 
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [
+        (HEAD + b"X: ", b"x" * 2**16),
+        (HEAD, b"X: x\r\n" * 2**13),
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /", b"x" * 2**16),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n", b"X: x\r\n" * 2**13),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1;x=" + b"x" * 2**16 + b"\r\n{\r\n"),
+    ],
+    ids=["value", "fields", "second", "trailer", "chunks"],
+)
+async def test_a_head_without_end_is_not_kept(impatient: tuple[str, int], start: bytes, more: bytes) -> None:
+    _, writer = await asyncio.open_connection(*impatient)
+    writer.write(start)
+
+    with pytest.raises(ConnectionError):
+        async with asyncio.timeout(10):
+            for _ in range(1000):
+                writer.write(more)
+                await writer.drain()
+
+
+async def test_a_body_in_small_chunks_is_taken(impatient: tuple[str, int]) -> None:
+    body = json.dumps(a_media()).encode()
+    pieces = [body[at : at + 64] for at in range(0, len(body), 64)]
+    reader, writer = await asyncio.open_connection(*impatient)
+    writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    writer.writelines(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""])
+
+    assert (await reader.readline()).startswith(b"HTTP/1.1 201")
+    writer.close()
+
+
 async def test_a_slow_body_that_moves_is_taken(impatient: tuple[str, int]) -> None:
     body = json.dumps(a_media()).encode()
     reader, writer = await asyncio.open_connection(*impatient)

@@ -1,7 +1,8 @@
 """How long a caller is waited for: a head must come whole in time, a body must move, an answer must be taken.
 
 Whoever falls silent there would hold a connection, and a picture, for ever. A body and an answer may take as long as
-they need while they move; the time that we take ourselves never counts.
+they need while they move; the time that we take ourselves never counts. Nor may a head grow without end, which the
+parser keeps in memory.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .errors import BodyTooSlow
+
+LONGEST_HEAD = 64 * 1024
+"""Bytes, beyond those that came in one piece. A body may need a quarter of its length for its chunks' own heads."""
+
+HEAD_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class BodyInTime:
@@ -55,6 +61,8 @@ class CallerInTime(HttpToolsProtocol):
     """
 
     _head_due: float | None = None
+    _frame_bytes = 0  # of this request that are not body
+    _body_bytes = 0
     _taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
@@ -63,17 +71,31 @@ class CallerInTime(HttpToolsProtocol):
         self._wait()
 
     def data_received(self, data: bytes) -> None:
+        self._frame_bytes += len(data)
         super().data_received(data)
+        if self._frame_bytes > LONGEST_HEAD + self._body_bytes // 4 and not self.transport.is_closing():
+            self._refuse_head()
         if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
             self._wait()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._frame_bytes = self._body_bytes = 0
         self._expect_head()
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._head_due = None
+
+    def on_body(self, body: bytes) -> None:
+        self._frame_bytes -= len(body)
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def _refuse_head(self) -> None:
+        if self._head_due is not None and (self.cycle is None or self.cycle.response_complete):
+            self.transport.write(HEAD_TOO_LONG)
+        self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()

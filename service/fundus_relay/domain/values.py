@@ -224,10 +224,12 @@ class Upload:
 
     Attributes:
         remaining: credits after it, or None when not told.
+        is_standin: whether the answering server says that it is a stand-in.
     """
 
     job_id: str
     remaining: int | None
+    is_standin: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ MEANING = {
     "search-parameter": "A search parameter is unknown here, or its value is not of its type.",
     "shape-wrong": "An array, object or plain value is expected here.",
     "size-wrong": "`size` is not the picture's count of bytes.",
+    "study-changed": "The Media is in the report of another study already; withdraw it and send it as a new one.",
     "too-many-entries": "The Bundle has more entries than we take in one request.",
     "too-many-pictures": "The request has more photographs than we take in one.",
     "type-mismatch": "The resource is of another type than the URL.",

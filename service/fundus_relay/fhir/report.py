@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,7 @@ from . import codes, device, names
 from .findings import Setting, findings, is_unreadable
 from .identity import id_of, identifier
 from .narrative import narrative
+from .search_dates import intervals
 
 _EYE_NAMES = {Laterality.RIGHT: "Right eye", Laterality.LEFT: "Left eye", None: "Eye not stated"}
 
@@ -77,17 +79,18 @@ def build_report(
     Raises:
         Unexplained: a lesion's box does not lie in the picture that the EHR knows.
     """
-    told = [image for image in images if image.state is not ImageState.CANCELLED]
+    told = _by_eye([image for image in images if image.state is not ImageState.CANCELLED])
     setting = Setting(study, issued.isoformat(timespec="milliseconds"), organization)
     found = {image.id: findings(image, setting) for image in told}
+    labels = _labels(told)
     panels = [
-        _panel([image for image in told if image.laterality is eye and found[image.id]], found, setting)
+        _panel([image for image in told if image.laterality is eye and found[image.id]], labels, found, setting)
         for eye in dict.fromkeys(image.laterality for image in told if found[image.id])
     ]
     observations = [each for image in told for each in found[image.id]]
     pictured = [image for image in told if found[image.id] and image.media_id in media]
     analysers = [device.analyser(is_standin=kind) for kind in sorted({image.is_standin for image in pictured})]
-    report = _report(study, told, [*panels, *observations], pictured, setting)
+    report = _report(study, told, labels, [*panels, *observations], pictured, setting)
     return Report(
         (
             report,
@@ -101,13 +104,53 @@ def build_report(
     )
 
 
+def _by_eye(images: Sequence[Image]) -> list[Image]:
+    """Right eye, left eye, eye not stated; within an eye in the order of arrival."""
+    return sorted(images, key=lambda image: list(_EYE_NAMES).index(image.laterality))
+
+
+def _labels(images: Sequence[Image]) -> dict[str, str]:
+    """What each image is called, by its id: its eye, and whatever tells it from the others of the report."""
+    of_eye = Counter(image.laterality for image in images)
+    days = {image.captured[:10] for image in images if image.captured}
+    seen: Counter[Laterality | None] = Counter()
+    labels: dict[str, str] = {}
+    for image in images:
+        eye = image.laterality
+        seen[eye] += 1
+        number = f", image {seen[eye]} of {of_eye[eye]}" if of_eye[eye] > 1 else ""
+        day = f" ({image.captured[:10]})" if image.captured and len(days) > 1 else ""
+        labels[image.id] = f"{_EYE_NAMES[eye]}{number}{day}"
+    return labels
+
+
+def _effective(images: Sequence[Image]) -> Json:
+    """When the photographs were taken: a moment, or, when it was on several days, from the first to the last."""
+    captured = sorted((image.captured for image in images if image.captured), key=_begin)
+    if not captured:
+        return {}
+    if captured[0][:10] == captured[-1][:10]:
+        return {"effectiveDateTime": captured[0]}
+    return {"effectivePeriod": {"start": captured[0], "end": captured[-1]}}
+
+
+def _begin(captured: str) -> datetime:
+    begin = intervals(captured)[0].begin
+    assert begin is not None  # noqa: S101 - a date without prefix has one
+    return begin
+
+
 def _report(
-    study: Study, images: Sequence[Image], results: Sequence[Json], pictured: Sequence[Image], setting: Setting
+    study: Study,
+    images: Sequence[Image],
+    labels: Mapping[str, str],
+    results: Sequence[Json],
+    pictured: Sequence[Image],
+    setting: Setting,
 ) -> Json:
     named = identifier(names.SID_REPORT, study.key)
-    lines = [_line(image) for image in images]
-    conclusion = " ".join([*(f"{eye}: {text}." for eye, text in lines), *_warnings(images)])
-    captured = [image.captured for image in pictured if image.captured]
+    lines = [(labels[image.id], _line(image)) for image in images]
+    conclusion = " ".join([*(f"{which}: {text}." for which, text in lines), *_warnings(images)])
     return {
         "resourceType": "DiagnosticReport",
         "id": id_of(named),
@@ -120,14 +163,13 @@ def _report(
         "code": {"coding": [codes.SCREENING_REPORT], "text": "Retinal eye screening report, AI-generated"},
         "subject": study.subject,
         **{name: study.context[name] for name in ("encounter",) if name in study.context},
-        **({"effectiveDateTime": captured[0]} if captured else {}),
+        **_effective(pictured),
         "issued": setting.issued,
         "performer": [{"display": setting.organization}],
         "result": [{"reference": f"Observation/{each['id']}"} for each in results],
         **{name: study.context[name] for name in ("imagingStudy",) if name in study.context},
         "media": [
-            {"comment": _EYE_NAMES[image.laterality], "link": {"reference": f"Media/{image.media_id}"}}
-            for image in pictured
+            {"comment": labels[image.id], "link": {"reference": f"Media/{image.media_id}"}} for image in pictured
         ],
         "conclusion": conclusion,
     }
@@ -138,7 +180,7 @@ def _is_outstanding(image: Image) -> bool:
     return image.state not in {ImageState.ANSWERED, ImageState.REJECTED, ImageState.CANCELLED}
 
 
-def _line(image: Image) -> tuple[str, str]:
+def _line(image: Image) -> str:
     """An image's result in words."""
     match image.analysis:
         case Graded(has_retinopathy=True) as graded:
@@ -159,13 +201,12 @@ def _line(image: Image) -> tuple[str, str]:
             text = "the analyser's answer was not understood, no statement about retinopathy"
         case None:
             text = "no result yet, no statement about retinopathy"
-    return _EYE_NAMES[image.laterality], text
+    return text
 
 
-def _said(image: Image) -> str:
+def _said(image: Image, label: str) -> str:
     """An image's result in one sentence that says whose it is."""
-    eye, text = _line(image)
-    return f"{eye}: {text} ({device.METHODS[image.is_standin]})."
+    return f"{label}: {_line(image)} ({device.METHODS[image.is_standin]})."
 
 
 def _warnings(images: Sequence[Image]) -> list[str]:
@@ -173,18 +214,23 @@ def _warnings(images: Sequence[Image]) -> list[str]:
     return [*standin, "AI-generated, unreviewed, not a diagnosis.", device.DISCLAIMER]
 
 
-def _panel(images: Sequence[Image], found: Mapping[str, Sequence[Json]], setting: Setting) -> Json:
+def _panel(
+    images: Sequence[Image], labels: Mapping[str, str], found: Mapping[str, Sequence[Json]], setting: Setting
+) -> Json:
     """The findings of one eye; has no value of its own: a roll-up would be our claim, not the analyser's."""
     eye, members = images[0].laterality, [each for image in images for each in found[image.id]]
     named = identifier(names.SID_RESULT, setting.study.key, "panel", eye or "")
     code = codes.concept("eye-panel")
     first = members[0]
-    kept = ("meta", "status", "category", "subject", "encounter", "effectiveDateTime", "issued", "performer")
+    kept = ("meta", "status", "category", "subject", "encounter", "issued", "performer")
     return {
         "resourceType": "Observation",
         "id": id_of(named),
         **{name: first[name] for name in kept if name in first},
-        "text": narrative([*(_said(image) for image in images), "AI-generated, unreviewed, not a diagnosis."]),
+        **_effective(images),
+        "text": narrative(
+            [*(_said(image, labels[image.id]) for image in images), "AI-generated, unreviewed, not a diagnosis."]
+        ),
         "identifier": [named],
         "code": code,
         "bodySite": codes.EYES[eye],

@@ -76,19 +76,21 @@ async def _take(
             since=clock.now(),
         )
     )
-    await _refuse_another_media(entry, picture, stored, tx)
+    await _refuse_another_media(entry, picture, stored, study, tx)
     if is_new:
         await tx.enqueue(Job.IMAGE, image.id)
         return study, image, True
     if image.state is ImageState.CANCELLED:
         eye, taken_at = laterality(entry.resource), captured(entry.resource)
         return study, await send_anew(image, stored["id"], eye, taken_at, clock.now(), tx), True
-    image = await _correct_eye(entry, image, stored["id"], tx)
+    image = await _correct(entry, image, stored["id"], tx)
     return study, image, image.media_id != stored["id"]
 
 
-async def _refuse_another_media(entry: Entry, picture: StoredPicture, stored: Json, tx: Transaction) -> None:
-    """A Media names one photograph of one patient for good: a report, and its boxes, stand on both."""
+async def _refuse_another_media(
+    entry: Entry, picture: StoredPicture, stored: Json, study: Study, tx: Transaction
+) -> None:
+    """A Media names one photograph of one patient and study for good: a report, and its boxes, stand on them."""
     if entry.method == "POST":
         return
     before = await tx.resources.read("Media", stored["id"], 1)
@@ -100,6 +102,9 @@ async def _refuse_another_media(entry: Entry, picture: StoredPicture, stored: Js
             before["subject"].get(name) != stored["subject"].get(name) for name in ("reference", "identifier")
         ),
     }
+    if not any(changed.values()):
+        image = await tx.image_of_media(stored["id"], picture.sha256)
+        changed[_group(entry.resource)] = image is not None and image.study_id != study.id
     if issues := [Issue(f"{entry.element}.{name}", *_FOR_GOOD[name]) for name, is_so in changed.items() if is_so]:
         raise InvalidResource(*issues)
 
@@ -115,15 +120,31 @@ _FOR_GOOD = {
         "this Media was taken for another patient; its report has to be corrected at the EHR",
         "patient-changed",
     ),
+    **dict.fromkeys(
+        ("partOf", "basedOn", "encounter"),
+        (
+            "business-rule",
+            "this Media is in the report of another study already; withdraw it and send the photograph as a new Media",
+            "study-changed",
+        ),
+    ),
 }
 
 
-async def _correct_eye(entry: Entry, image: Image, media_id: str, tx: Transaction) -> Image:
-    """Take a newly stated eye over; refuse a second Media that contradicts the first about the same picture."""
-    stated = laterality(entry.resource)
-    if stated is image.laterality or (stated is None and image.media_id != media_id):
+def _group(media: Json) -> str:
+    """The element that says to which study a Media belongs."""
+    return next((name for name in ("partOf", "basedOn", "encounter") if name in media), "basedOn")
+
+
+async def _correct(entry: Entry, image: Image, media_id: str, tx: Transaction) -> Image:
+    """Take a newly stated eye or date over; refuse a second Media that contradicts the first about the same picture."""
+    stated, taken_at = laterality(entry.resource), captured(entry.resource)
+    is_own = image.media_id == media_id
+    if not is_own:
+        stated, taken_at = stated or image.laterality, image.captured or taken_at
+    if (stated, taken_at) == (image.laterality, image.captured):
         return image
-    if image.laterality is not None and image.media_id != media_id:
+    if image.laterality not in {None, stated} and not is_own:
         raise InvalidResource(
             Issue(
                 f"{entry.element}.bodySite",
@@ -132,7 +153,7 @@ async def _correct_eye(entry: Entry, image: Image, media_id: str, tx: Transactio
                 "laterality-conflict",
             )
         )
-    corrected = await tx.move_image(image, image.state, reason=image.reason, laterality=stated)
+    corrected = await tx.move_image(image, image.state, reason=image.reason, laterality=stated, captured=taken_at)
     await tx.enqueue(Job.STUDY, image.study_id)
     return corrected or image
 

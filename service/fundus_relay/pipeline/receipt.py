@@ -62,6 +62,7 @@ async def _keep(sending: Image, upload: Upload, ports: Ports, rules: Rules) -> N
             ImageState.ANALYSING,
             job_id=upload.job_id,
             job_status=None,
+            is_standin=upload.is_standin,
             analysing_since=now,
             due_at=now + rules.until_next_poll(),
             attempt=0,

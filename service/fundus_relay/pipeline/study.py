@@ -110,12 +110,17 @@ async def _told(
 
 def _no_longer_said(said: Sequence[Json], told: Sequence[Json]) -> tuple[Json, ...]:
     """What the revision before had and this one has not, such as the panel of an eye that was corrected."""
-    still = {(each["resourceType"], each["id"]) for each in told}
+    still = {_name_at_ehr(each) for each in told if "identifier" in each}
     return tuple(
         withdrawn(each)
         for each in said
-        if each["resourceType"] in {"Observation", "Media"} and (each["resourceType"], each["id"]) not in still
+        if each["resourceType"] in {"Observation", "Media"} and _name_at_ehr(each) not in still
     )
+
+
+def _name_at_ehr(resource: Json) -> tuple[str, str]:
+    """What the EHR finds it by: a picture stays the same there, whichever Media of ours brought it."""
+    return resource["resourceType"], resource["identifier"][0]["value"]
 
 
 def _for_our_readers(resource: Json, study: Study) -> Json:

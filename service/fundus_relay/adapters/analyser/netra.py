@@ -94,7 +94,7 @@ class NetraAnalyser:
             taken = read_upload(reply.members)
         except AnswerNotUnderstood as exc:
             raise UploadAmbiguous(f"{UPLOAD}: {exc}") from exc
-        return Upload(taken.job_id, taken.remaining)
+        return Upload(taken.job_id, taken.remaining, reply.is_standin)
 
     async def status(self, job_id: str) -> JobStatus:
         return await self._question("getStatus", job_id, lambda reply: JobStatus(read_status(reply.members, job_id)))
