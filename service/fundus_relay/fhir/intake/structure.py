@@ -8,7 +8,7 @@ it meets, with the types they may point to, and the parts that have invariants, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Json
 
-from .elements import OF_ITS_TYPE, Choice, Element, model_of, table_of
+from .elements import OF_ITS_TYPE, Choice, Element, is_unread, model_of, table_of
 from .invariants import RESOURCE, check_invariants, has_invariants
 from .parsing import GATHERED, under
 
@@ -77,7 +77,7 @@ def examine_structure(resource: Json, element: str) -> tuple[list[Issue], list[P
             break
     if not issues:
         try:
-            model.model_validate(resource)
+            model.model_validate(_readable(resource, parts))
         except ValidationError as exc:
             errors = exc.errors(include_url=False, include_context=False, include_input=False)
             issues = [_issue(error["type"], error["loc"], model, element) for error in errors[:GATHERED]]
@@ -85,6 +85,21 @@ def examine_structure(resource: Json, element: str) -> tuple[list[Issue], list[P
         broken = (check_invariants(part.kind, part.content, part.element) for part in parts)
         issues = list(islice(chain.from_iterable(broken), GATHERED))
     return issues, pointers
+
+
+def _readable(resource: Json, parts: Iterable[_Part]) -> Json:
+    """The resource without what the library's models do not read, if it has any of that."""
+    unread = {id(part.content): part.kind for part in parts if any(is_unread(part.kind, key) for key in part.content)}
+
+    def copied(part: Any) -> Any:  # Any: parsed JSON
+        if isinstance(part, list):
+            return [copied(item) for item in part]
+        if not isinstance(part, dict):
+            return part
+        return {key: copied(value) for key, value in part.items() if not is_unread(unread.get(id(part), ""), key)}
+
+    whole: Json = copied(resource) if unread else resource
+    return whole
 
 
 def _walk(model: type[BaseModel], data: Json, path: str) -> Iterator[Issue | Pointer | _Part]:

@@ -16,6 +16,7 @@ LEAVE_OUT = object()
 PARENT = "the element that holds the place"
 BOTH = ("362502000", "362503005")
 BACKWARDS = {"start": "2024-05-03", "end": "2024-05-02T10:00:00Z"}
+BARE = {"extension": [an_extension()]}
 A_CODE = {"code": {"code": "a"}}
 CAMERA = {"resourceType": "Device", "id": "cam", "owner": {"reference": "#o"}}
 NESTED = {
@@ -184,6 +185,12 @@ DEFECTS: list[tuple[str, Any, str] | tuple[str, Any, str, str]] = [
     ("Bundle.entry[0].resource.gender", "x", "code-unknown"),
     ("Bundle.entry[0].resource.contact", [{"period": {"start": "2024"}}], "pat-1", "[0]"),
     ("Bundle.entry[0].resource.managingOrganization", {"reference": "Patient/p"}, "reference-type"),
+    ("Media.extension[0]", an_extension(_valueCode=BARE), "ext-1", "._valueCode.extension[0]"),
+    ("Media.extension[0]", an_extension(_valueCode={"id": "a"}), "element-empty", "._valueCode"),
+    ("Media.extension[0]", an_extension(_valueCode=5), "shape-wrong", "._valueCode"),
+    ("Media.extension[0]", an_extension(valueString="a", _valueCode=UNKNOWN), "choice-ambiguous"),
+    ("Media.extension[0]", an_extension(valueMeta={"lastUpdated": 5}), "value-invalid", ".valueMeta.lastUpdated"),
+    ("Media.extension[0]", an_extension(valueUuid="urn:uuid:1-2"), "value-invalid", ".valueUuid"),
     # primitives
     ("Media.id", "a_b", "value-invalid"),
     ("Media.id", "", "value-invalid"),
@@ -275,6 +282,10 @@ UNUSUAL: list[tuple[str, Any]] = [
             an_extension(valueReference={"reference": "#"})]},
     ]),
     ("Media.extension[0]", an_extension(valueCanonical="#cam")),
+    ("Media.extension[0]", an_extension(_valueCode=UNKNOWN)),
+    ("Media.extension[0]", an_extension(valueString="a", _valueString={"extension": [an_extension(valueCode="b")]})),
+    ("Media.extension[0]", an_extension(valueMeta={"tag": [{"code": "a"}]})),
+    ("Media.extension[0]", an_extension(valueUuid="urn:uuid:c757873d-ec9a-1326-a141-556f43239520")),
     ("Media.extension[0]", an_extension(valueUrl="mailto:a@x.test")),
     ("Media.extension[0]", an_extension(valueAge={**A_YEAR, "value": 1})),
     ("Media.extension[0]", an_extension(valueCount={**ONE, "value": 2})),
