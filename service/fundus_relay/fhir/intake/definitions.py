@@ -24,8 +24,8 @@ _UNLISTED = {
 }
 """Of the value sets that R4 does not list the form is known. Source: RFC 5646, ISO 4217, RFC 6838."""
 
-_URN = r"urn:oid:[0-2](\.(0|[1-9][0-9]*))+|urn:uuid:(?i:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})"
-_URI = re.compile(rf"{_URN}|(?!urn:oid:|urn:uuid:)\S+")
+_UUID = r"urn:uuid:(?i:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+_URI = re.compile(rf"urn:oid:[0-2](\.(0|[1-9][0-9]*))+|{_UUID}|(?!urn:oid:|urn:uuid:)\S+")
 _URI_TYPES = frozenset({"uri", "url", "canonical"})
 
 
@@ -68,6 +68,8 @@ def allowed(element: str, primitive: str | None) -> Allowed | None:
         return Allowed(codes, f"the code must be one of {', '.join(sorted(codes))}")
     if primitive in _URI_TYPES and element != "BundleEntry.fullUrl":  # a label for the other entries, whatever it is
         return Allowed(_URI, "write a URI, without white space, and after urn:oid: or urn:uuid: one", "value-invalid")
+    if element == "Extension.valueUuid":
+        return Allowed(re.compile(_UUID), "write a UUID after urn:uuid:", "value-invalid")
     return None
 
 

@@ -14,7 +14,10 @@ from functools import cache
 from typing import Any
 
 from fhir.resources.R4B import get_fhir_model_class
+from fhir.resources.R4B.extension import Extension
+from fhir.resources.R4B.fhirprimitiveextension import FHIRPrimitiveExtension
 from fhir.resources.R4B.fhirtypes import ResourceType
+from fhir.resources.R4B.meta import Meta
 from fhir.resources.R4B.reference import Reference
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -97,13 +100,39 @@ def model_of(kind: object) -> type[BaseModel] | None:
     return get_fhir_model_class(kind) if isinstance(kind, str) and is_type(kind) else None
 
 
+def is_unread(model_name: str, name: str) -> bool:
+    """Whether the library's model would refuse a valid element.
+
+    Its Extension has neither extensions of a primitive value, as for the translation of a text, nor `valueMeta`, and
+    takes UUIDs of version 4 alone.
+    """
+    return model_name == "Extension" and (name.startswith("_value") or name in {"valueMeta", "valueUuid"})
+
+
 @cache
 def table_of(model: type[BaseModel]) -> Table:
     """What the type that a model stands for may hold."""
     fields = {field.alias or name: field for name, field in model.model_fields.items() if name not in _NOT_OF_FHIR}
     elements = {name: _element(model, name, field) for name, field in fields.items()}
+    if model is Extension:
+        primitives = [name for name, each in elements.items() if each.model is None and name.startswith("value")]
+        elements |= {f"_{name}": _part(FHIRPrimitiveExtension) for name in primitives}
+        elements["valueMeta"] = _part(Meta)
     required = tuple(name for name, element in elements.items() if element.is_required)
     return Table(elements, required, tuple(_choices(fields)))
+
+
+def _part(model: type[BaseModel]) -> Element:
+    return Element(
+        is_list=False,
+        model=model,
+        is_resource=False,
+        json_types=(str,),
+        allowed=None,
+        form=OF_ITS_TYPE,
+        targets=frozenset(),
+        is_required=False,
+    )
 
 
 _NOT_OF_FHIR = frozenset({"fhir_comments", "resource_type"})

@@ -8,7 +8,7 @@ it meets, with the types they may point to, and the parts that have invariants, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -19,12 +19,15 @@ from pydantic import BaseModel, ValidationError
 from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Json
 
-from .elements import OF_ITS_TYPE, Choice, Element, model_of, table_of
+from .elements import OF_ITS_TYPE, Choice, Element, is_unread, model_of, table_of
 from .invariants import RESOURCE, check_invariants, has_invariants
 from .parsing import GATHERED, under
 
 _NOT_UNDERSTOOD = frozenset({"modifierExtension", "implicitRules"})
 """May change what everything else means. Source: FHIR R4 4.0.1, extensibility, "Modifier Extensions"."""
+
+
+_EMPTY = "ele-1: give the element a value or other elements, or leave it out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ def examine_structure(resource: Json, element: str) -> tuple[list[Issue], list[P
             break
     if not issues:
         try:
-            model.model_validate(resource)
+            model.model_validate(_readable(resource, parts))
         except ValidationError as exc:
             errors = exc.errors(include_url=False, include_context=False, include_input=False)
             issues = [_issue(error["type"], error["loc"], model, element) for error in errors[:GATHERED]]
@@ -84,9 +87,24 @@ def examine_structure(resource: Json, element: str) -> tuple[list[Issue], list[P
     return issues, pointers
 
 
+def _readable(resource: Json, parts: Iterable[_Part]) -> Json:
+    """The resource without what the library's models do not read, if it has any of that."""
+    unread = {id(part.content): part.kind for part in parts if any(is_unread(part.kind, key) for key in part.content)}
+
+    def copied(part: Any) -> Any:  # Any: parsed JSON
+        if isinstance(part, list):
+            return [copied(item) for item in part]
+        if not isinstance(part, dict):
+            return part
+        return {key: copied(value) for key, value in part.items() if not is_unread(unread.get(id(part), ""), key)}
+
+    whole: Json = copied(resource) if unread else resource
+    return whole
+
+
 def _walk(model: type[BaseModel], data: Json, path: str) -> Iterator[Issue | Pointer | _Part]:
     if not data or (data.keys() == {"id"} and model.__name__ != "FHIRPrimitiveExtension"):
-        yield Issue(path, "invariant", "ele-1: an element has a value or other elements", "element-empty")
+        yield Issue(path, "invariant", _EMPTY, "element-empty")
         return
     if has_invariants(model.__name__):
         yield _Part(model.__name__, data, path)
@@ -123,11 +141,13 @@ def _check_element(known: Element, key: str, data: Json, path: str) -> Iterator[
         yield Issue(path, "structure", f"the element must be {wanted}", "shape-wrong")
         return
     if value == []:
-        yield Issue(path, "invariant", "ele-1: an element must not be empty", "element-empty")
+        yield Issue(path, "invariant", _EMPTY, "element-empty")
     for index, item in enumerate(value if known.is_list else [value]):
         place = f"{path}[{index}]" if known.is_list else path
         if item is None and known.is_list and (known.model is None or key.startswith("_")):
             yield from _check_gap(data, key, index, place)
+        elif key.startswith("_") and isinstance(item, dict) and item.keys() == {"id"} and not _twin(data, key, index):
+            yield Issue(place, "invariant", _EMPTY, "element-empty")
         else:
             yield from _check_value(known, item, place)
 
@@ -137,10 +157,17 @@ def _check_gap(data: Json, key: str, index: int, path: str) -> Iterator[Issue]:
 
     Source: FHIR R4 4.0.1, json, "JSON representation of primitive elements".
     """
-    twin = data.get(key[1:] if key.startswith("_") else f"_{key}")
-    is_filled = isinstance(twin, list) and index < len(twin) and twin[index] is not None
-    if not is_filled and (twin is None or not key.startswith("_")):
-        yield Issue(path, "invariant", "ele-1: an element must not be empty", "element-empty")
+    is_first = not key.startswith("_") or key[1:] not in data  # of two gaps at one place the value's is named
+    if is_first and _twin(data, key, index) is None:
+        yield Issue(path, "invariant", _EMPTY, "element-empty")
+
+
+def _twin(data: Json, key: str, index: int) -> Any:  # Any: parsed JSON
+    """What stands at the same place beside a value or beside extensions: the extensions, or the value."""
+    beside = data.get(key[1:] if key.startswith("_") else f"_{key}")
+    if isinstance(beside, list):
+        return beside[index] if index < len(beside) else None
+    return beside
 
 
 def _check_value(known: Element, item: Any, path: str) -> Iterator[Issue | Pointer | _Part]:  # Any: parsed JSON

@@ -71,6 +71,6 @@ def _read(div: str) -> bool:
 
 
 def _numbered(entity: re.Match[str]) -> str:
-    """HTML's names for characters, which XML does not know; a narrative may use them."""
+    """HTML's names for characters, such as `&nbsp;`: R4 has no support for them, and many write them."""
     name = entity[1]
     return f"&#{name2codepoint[name]};" if name in name2codepoint and name not in _OF_XML else entity[0]

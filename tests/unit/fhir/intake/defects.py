@@ -16,6 +16,7 @@ LEAVE_OUT = object()
 PARENT = "the element that holds the place"
 BOTH = ("362502000", "362503005")
 BACKWARDS = {"start": "2024-05-03", "end": "2024-05-02T10:00:00Z"}
+BARE = {"extension": [an_extension()]}
 A_CODE = {"code": {"code": "a"}}
 CAMERA = {"resourceType": "Device", "id": "cam", "owner": {"reference": "#o"}}
 NESTED = {
@@ -184,6 +185,12 @@ DEFECTS: list[tuple[str, Any, str] | tuple[str, Any, str, str]] = [
     ("Bundle.entry[0].resource.gender", "x", "code-unknown"),
     ("Bundle.entry[0].resource.contact", [{"period": {"start": "2024"}}], "pat-1", "[0]"),
     ("Bundle.entry[0].resource.managingOrganization", {"reference": "Patient/p"}, "reference-type"),
+    ("Media.extension[0]", an_extension(_valueCode=BARE), "ext-1", "._valueCode.extension[0]"),
+    ("Media.extension[0]", an_extension(_valueCode={"id": "a"}), "element-empty", "._valueCode"),
+    ("Media.extension[0]", an_extension(_valueCode=5), "shape-wrong", "._valueCode"),
+    ("Media.extension[0]", an_extension(valueString="a", _valueCode=UNKNOWN), "choice-ambiguous"),
+    ("Media.extension[0]", an_extension(valueMeta={"lastUpdated": 5}), "value-invalid", ".valueMeta.lastUpdated"),
+    ("Media.extension[0]", an_extension(valueUuid="urn:uuid:1-2"), "value-invalid", ".valueUuid"),
     # primitives
     ("Media.id", "a_b", "value-invalid"),
     ("Media.id", "", "value-invalid"),
@@ -210,6 +217,8 @@ DEFECTS: list[tuple[str, Any, str] | tuple[str, Any, str, str]] = [
     ("Patient.birthDate", "1970-05-02T00:00:00Z", "value-invalid"),
     ("Patient.deceasedDateTime", "2024-1", "value-invalid"),
     ("Patient.name[0].given", ["Jane", None, None], "element-empty", "[2]"),
+    ("Patient.name[0]._given", [None, {"id": "n"}], "element-empty", "[1]"),
+    ("Patient._multipleBirthInteger", {"id": "n"}, "element-empty"),
     ("Patient.telecom[0].rank", 0, "value-invalid"),
     ("Device.udiCarrier[0].carrierAIDC", "AAA", "value-invalid"),
     ("Device.property[0].valueQuantity[0].value", "5", "value-invalid"),
@@ -273,6 +282,10 @@ UNUSUAL: list[tuple[str, Any]] = [
             an_extension(valueReference={"reference": "#"})]},
     ]),
     ("Media.extension[0]", an_extension(valueCanonical="#cam")),
+    ("Media.extension[0]", an_extension(_valueCode=UNKNOWN)),
+    ("Media.extension[0]", an_extension(valueString="a", _valueString={"extension": [an_extension(valueCode="b")]})),
+    ("Media.extension[0]", an_extension(valueMeta={"tag": [{"code": "a"}]})),
+    ("Media.extension[0]", an_extension(valueUuid="urn:uuid:c757873d-ec9a-1326-a141-556f43239520")),
     ("Media.extension[0]", an_extension(valueUrl="mailto:a@x.test")),
     ("Media.extension[0]", an_extension(valueAge={**A_YEAR, "value": 1})),
     ("Media.extension[0]", an_extension(valueCount={**ONE, "value": 2})),
@@ -282,13 +295,14 @@ UNUSUAL: list[tuple[str, Any]] = [
     ("Media.identifier[0].system", "urn:uuid:C757873D-EC9A-4326-A141-556F43239520"),
     ("Media.identifier[0]", UNKNOWN),
     ("Media._width", {"id": "a"}),
+    ("Media.text", a_narrative("Eyes&nbsp;&mdash; both")),
     ("Media.text", a_narrative('<img src="#a" alt=""/>')),
     ("Media.text.div", '<h:div xmlns:h="http://www.w3.org/1999/xhtml"><h:b>a</h:b></h:div>'),
     ("Patient.telecom[0]", {"value": "1", "_system": UNKNOWN}),
-    ("Patient.photo", [{"contentType": "text/plain; charset=UTF-8", "data": ""}]),
+    ("Patient.photo", [{"contentType": "text/plain; charset=UTF-8", "url": "Binary/1"}]),
     ("Organization.name", LEAVE_OUT),
     ("Endpoint.payloadMimeType", ["*/*", "application/fhir+json;fhirVersion=4.0"]),
     ("Bundle.entry[0].fullUrl", "urn:uuid:patient-1"),
     ("Bundle.signature.who.reference", "urn:uuid:00000000-0000-4000-8000-00000000000a"),
 ]  # fmt: skip
-"""Valid, though seldom seen."""
+"""Valid though seldom seen, or wrong by the letter only: `&nbsp;`, and UUIDs that are none or in capitals."""

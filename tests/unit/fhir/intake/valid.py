@@ -22,7 +22,7 @@ def an_extension(**value: Any) -> Json:
 UNKNOWN = {"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}]}
 A_YEAR = {"system": "http://unitsofmeasure.org", "code": "a"}
 ONE = {"system": "http://unitsofmeasure.org", "code": "1"}
-NARRATIVE = a_narrative("<p>Eyes&nbsp;&amp; ears</p>")
+NARRATIVE = a_narrative("<p>Eyes &amp; ears</p>")
 QUANTITY = {"value": 5, "comparator": "<", "unit": "mm", "system": "http://unitsofmeasure.org", "code": "mm"}
 CLASS = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"}
 EXAMPLES = [json.loads(line) for line in (Path(__file__).parent / "hl7_examples.ndjson").open()]
@@ -34,11 +34,16 @@ VALID: dict[str, Json] = {
     "Media": {
         "resourceType": "Media",
         "id": "m",
-        "meta": {"lastUpdated": "2024-05-02T09:30:00Z", "profile": ["http://x.test/StructureDefinition/a"]},
+        "meta": {"lastUpdated": "2024-05-02T09:30:00Z", "profile": ["http://hl7.org/fhir/StructureDefinition/Media"]},
         "language": "de-CH",
         "text": NARRATIVE,
         "contained": [{"resourceType": "Device", "id": "cam", "status": "active"}],
-        "extension": [an_extension(valueString="a")],
+        "extension": [
+            {
+                "url": "http://hl7.org/fhir/StructureDefinition/workflow-reasonCode",
+                "valueCodeableConcept": {"text": "a"},
+            }
+        ],
         "identifier": [{"use": "official", "system": "urn:oid:1.2.36.1", "value": "1", "period": PERIOD}],
         "basedOn": [{"reference": "ServiceRequest/o"}],
         "partOf": [{"reference": "ImagingStudy/s"}],
@@ -62,7 +67,7 @@ VALID: dict[str, Json] = {
         "text": NARRATIVE,
         "identifier": [{"use": "usual", "system": "http://x.test/mrn", "value": "1"}],
         "active": True,
-        "name": [{"use": "official", "family": "Roe", "given": ["Jane", None], "_given": [None, {"id": "n"}]}],
+        "name": [{"use": "official", "family": "Roe", "given": ["Jane", None], "_given": [None, UNKNOWN]}],
         "telecom": [{"system": "phone", "value": "1", "use": "home", "rank": 1}],
         "gender": "female",
         "birthDate": "1970-05",
