@@ -1162,6 +1162,26 @@ async def test_the_order_is_named_to_each_reader_as_it_knows_it(world: World) ->
     assert (await world.report())["basedOn"] == [{"reference": "ServiceRequest/77"}]
 
 
+async def test_an_order_that_the_ehr_does_not_hold_is_named_by_its_identifier(world: World) -> None:
+    order = Entry(
+        {
+            "resourceType": "ServiceRequest",
+            "status": "active",
+            "intent": "order",
+            "subject": {"reference": "Patient/demo-patient"},
+            "identifier": [{"system": "urn:orders", "value": "a|b, c"}],
+        },
+        element="Bundle.entry[0].resource",
+    )
+    _, taken = await world.accept(order, await a_photograph(world, EYE, basedOn=[{"reference": order.element}]))
+
+    await world.finish()
+
+    named = {"type": "ServiceRequest", "identifier": {"system": "urn:orders", "value": "a|b, c"}}
+    assert (await world.report())["basedOn"] == [named]
+    assert (await world.task(taken.task_id))["status"] == "completed"
+
+
 async def test_a_signed_report_whose_photograph_is_taken_back_waits_for_a_person(world: World) -> None:
     photograph = await a_photograph(world, EYE, method="PUT", id="m1")
     (taken,) = await world.accept(photograph)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import NAMESPACE_URL, uuid5
 
 from fundus_relay.domain.values import Json
@@ -13,11 +14,23 @@ from .withdrawn import ENTERED_IN_ERROR, WITHDRAWN, withdrawn
 
 _ESCAPED = str.maketrans({"\\": "\\\\", "|": "\\|", ",": "\\,", "$": "\\$"})
 
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_SYSTEM_AND_VALUE = re.compile(r"((?:\\.|[^|\\])*)\|(.*)", re.DOTALL)
+
 
 def token_of(resource: Json) -> str:
     """The resource's first identifier as a search value, FHIR-escaped and not yet url-encoded."""
     identifier = resource["identifier"][0]
     return f"{identifier['system'].translate(_ESCAPED)}|{identifier['value'].translate(_ESCAPED)}"
+
+
+def identifier_of(criterion: str) -> Json:
+    """The identifier that a search value names, url-encoded and FHIR-escaped as `pipeline.identity` writes it."""
+    text = unquote(criterion)
+    parts = _SYSTEM_AND_VALUE.fullmatch(text)
+    if parts is None:
+        return {"value": _ESCAPE.sub(r"\1", text)}
+    return {"system": _ESCAPE.sub(r"\1", parts[1]), "value": _ESCAPE.sub(r"\1", parts[2])}
 
 
 def is_withdrawn(at_ehr: Json) -> bool:

@@ -13,7 +13,8 @@ from tests.golden.stories import STORIES
 from tests.unit.fhir.test_report import references_in
 
 from fundus_relay.domain.values import Json
-from fundus_relay.fhir.delivery_bundle import delivery_bundle, is_withdrawn, token_of
+from fundus_relay.fhir.delivery_bundle import delivery_bundle, identifier_of, is_withdrawn, token_of
+from fundus_relay.pipeline.identity import criterion
 
 BASE = "https://ehr.example/fhir"
 TOLD = STORIES["right-referable-left-ungradable"].told().resources
@@ -108,3 +109,11 @@ def test_no_value_can_leave_its_condition(system: str, value: str) -> None:
     name, _, token = criteria.partition("=")
     assert (name, unquote(token)) == ("identifier", token_of(odd))
     assert not set("&#?, |+") & set(token)
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    [{"value": "1"}, {"system": "urn:s", "value": "1"}, {"system": "urn:a|b", "value": "c|d,e$f\\g ü&+"}],
+)
+def test_an_identifier_is_read_back_from_its_search_value(identifier: Json) -> None:
+    assert identifier_of(criterion(identifier)) == identifier

@@ -12,8 +12,10 @@ Source: behaviour of HAPI FHIR 8.8.0, observed; FHIR R4 4.0.1, http and transact
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
+from urllib.parse import unquote
 
 import httpx
 
@@ -21,7 +23,7 @@ from fundus_relay.adapters.bounded import ask
 from fundus_relay.domain.errors import RecordRefused, RecordUnavailable
 from fundus_relay.domain.values import Json, Written
 from fundus_relay.fhir import names
-from fundus_relay.fhir.delivery_bundle import delivery_bundle, is_withdrawn, token_of
+from fundus_relay.fhir.delivery_bundle import delivery_bundle, identifier_of, is_withdrawn, token_of
 from fundus_relay.settings import Destination
 
 from .answers import PreconditionFailed, check, moment, read_searchset
@@ -33,6 +35,7 @@ TOKENS_A_SEARCH = 15
 PAGES_A_SEARCH = 20
 LONGEST_ANSWER = 50_000_000
 """Bytes; a page of fifteen lesion maps with hundreds of boxes each has a tenth of that."""
+IDENTIFIER = "identifier"
 FHIR_JSON = "application/fhir+json"
 
 
@@ -48,8 +51,9 @@ class FhirTransactionRecord:
             self._headers["Authorization"] = f"Bearer {destination.bearer_token.get_secret_value()}"
 
     async def publish(self, resources: Sequence[Json], *, revision: int) -> Written:
-        report = resources[0]
         known = await self._search(resources)
+        resources = await self._with_names_at_ehr(resources)
+        report = resources[0]
         at_ehr = known.get(_name(report))
         if at_ehr is not None:
             age = moment(at_ehr.get("issued")) - moment(report["issued"])
@@ -80,6 +84,22 @@ class FhirTransactionRecord:
         if _is_of_nobody(known[_name(resources[0])]):
             raise RecordRefused("patient-not-resolved: the EHR keeps our search for the patient instead of the patient")
         return Written(known[_name(resources[0])]["id"])
+
+    async def _with_names_at_ehr(self, resources: Sequence[Json]) -> Sequence[Json]:
+        """The same with every order, visit or study that is known by identifier named as the EHR can take it.
+
+        By its id if the EHR has just one; else by the identifier alone, which asks for nothing to be there. Only the
+        patient stays a search that must be of one: a report without its patient is none.
+        """
+        named: dict[str, Json] = {}
+        for literal in dict.fromkeys(_searches(resources)):
+            kind, _, criterion = literal.partition(f"?{IDENTIFIER}=")
+            found = await self._matches(kind, IDENTIFIER, [unquote(criterion)])
+            is_one = len(found) == 1
+            named[literal] = (
+                {"reference": _name(found[0])} if is_one else {"type": kind, IDENTIFIER: identifier_of(criterion)}
+            )
+        return [_renamed(each, named) for each in resources] if named else resources
 
     async def _no_longer_said(self, at_ehr: Json, known: Mapping[str, Json]) -> list[Json]:
         """Observations of ours that the report at the EHR has and this revision has not."""
@@ -158,6 +178,26 @@ def _missing(resources: Sequence[Json], known: Mapping[str, Json]) -> str | None
     if not subject or any(_literal(each.get("subject")) != subject for each in present):
         return "the report and its Observations are not about one patient"
     return None
+
+
+def _searches(part: Any) -> Iterator[str]:  # Any: any part of a FHIR resource
+    """Conditional references by identifier to anything but a patient."""
+    if isinstance(part, Mapping):
+        literal = part.get("reference")
+        if isinstance(literal, str) and f"?{IDENTIFIER}=" in literal and not literal.startswith("Patient?"):
+            yield literal
+    for each in part.values() if isinstance(part, Mapping) else part if isinstance(part, list | tuple) else ():
+        yield from _searches(each)
+
+
+def _renamed(part: Any, named: Mapping[str, Json]) -> Any:  # Any: as above
+    if isinstance(part, list):
+        return [_renamed(item, named) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if (name := named.get(str(part.get("reference")))) is not None:
+        return {key: value for key, value in part.items() if key != "reference"} | name
+    return {key: _renamed(value, named) for key, value in part.items()}
 
 
 def _is_of_nobody(report: Json) -> bool:
