@@ -22,10 +22,10 @@ from fundus_relay.adapters.database.migrate import migrate
 from fundus_relay.adapters.database.pool import Pool, open_pool
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.adapters.image_archive import HttpImageArchive
-from fundus_relay.pipeline.ports import Blobs, Job, Ports
+from fundus_relay.pipeline.ports import Blobs, Clock, Job, Ports
 from fundus_relay.pipeline.receive import Limits
 from fundus_relay.pipeline.rules import Rules
-from fundus_relay.settings import Settings
+from fundus_relay.settings import Settings, Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Service:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Service]:
-    """The service's parts, connected; the database is migrated first."""
+async def opened_ledger(settings: Settings | Storage, clock: Clock) -> AsyncIterator[tuple[PostgresLedger, Pool]]:
+    """Our tables, and the connections to them; the database is migrated first."""
     from fundus_relay.worker.engine import Engine
     from fundus_relay.worker.schema import engine_schema
 
@@ -49,8 +49,15 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         url = database_url(settings, stack)
         await migrate(url, engine_schema())
         pool = await stack.enter_async_context(open_pool(url, size=settings.database.pool_size))
+        yield PostgresLedger(pool, clock, Engine().enqueue), pool
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Service]:
+    """The service's parts, connected."""
+    async with AsyncExitStack() as stack:
         clock = SystemClock()
-        ledger = PostgresLedger(pool, clock, Engine().enqueue)
+        ledger, pool = await stack.enter_async_context(opened_ledger(settings, clock))
         outside = await stack.enter_async_context(
             httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=settings.record.timeout.total_seconds())
         )
@@ -65,7 +72,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         yield Service(settings, pool, ledger, ports, _rules(settings))
 
 
-def database_url(settings: Settings, stack: AsyncExitStack) -> str:
+def database_url(settings: Settings | Storage, stack: AsyncExitStack) -> str:
     if settings.database.url is not None:
         return settings.database.url.get_secret_value()
     return stack.enter_context(embedded_postgres(settings.data_dir / "postgresql"))

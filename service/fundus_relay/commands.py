@@ -15,15 +15,16 @@ from typing import Any
 import uvloop
 
 from fundus_relay import telemetry
+from fundus_relay.adapters.clock import SystemClock
 from fundus_relay.adapters.database.migrate import migrate
 from fundus_relay.api.server import CannotListen, listen
-from fundus_relay.assembly import answer, database_url, opened, run
+from fundus_relay.assembly import answer, database_url, opened, opened_ledger, run
 from fundus_relay.domain.errors import RelayError
 from fundus_relay.environment import read
 from fundus_relay.pipeline.operator import Released, release_all
 from fundus_relay.pipeline.operator import release as release_one
 from fundus_relay.pipeline.ports import Census, Parked, PutOff
-from fundus_relay.settings import Http, Settings
+from fundus_relay.settings import Http, Settings, Storage
 
 log = logging.getLogger(__name__)
 
@@ -91,12 +92,13 @@ def show_parked() -> None:
     settings = _of_operator()
 
     async def show() -> None:
-        async with opened(settings) as service:
-            for parked in await service.ledger.parked():
+        clock = SystemClock()
+        async with opened_ledger(settings, clock) as (ledger, _):
+            for parked in await ledger.parked():
                 _print(parked)
-            for put_off in await service.ledger.put_off(service.ports.clock.now()):
+            for put_off in await ledger.put_off(clock.now()):
                 _print(put_off)
-            _print(await service.ledger.census())
+            _print(await ledger.census())
 
     _do(show())
 
@@ -110,8 +112,8 @@ def release(id: str | None, *, reason: str | None, pay_again: bool) -> None:
     settings = _of_operator()
 
     async def let_go() -> None:
-        async with opened(settings) as service:
-            ledger, clock = service.ledger, service.ports.clock
+        clock = SystemClock()
+        async with opened_ledger(settings, clock) as (ledger, _):
             if id is not None:
                 await release_one(id, ledger, clock, pay_again=pay_again)
                 return
@@ -125,9 +127,9 @@ def release(id: str | None, *, reason: str | None, pay_again: bool) -> None:
     _do(let_go())
 
 
-def _of_operator() -> Settings:
+def _of_operator() -> Storage:
     """Settings of a command whose answer is on standard output; the log is for what goes wrong meanwhile."""
-    settings = read(Settings)
+    settings = read(Storage, among=Settings)
     telemetry.configure("ERROR")
     return settings
 

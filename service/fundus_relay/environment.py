@@ -24,14 +24,17 @@ class NotConfigured(Exception):
     """Settings that are missing, mistyped or wrong: a line for each, which names the variable and shows no value."""
 
 
-def read(kind: type[S]) -> S:
+def read(kind: type[S], among: type[BaseSettings] | None = None) -> S:
     """Read settings of that kind.
+
+    Args:
+        among: all that may be set, where these are a part of it.
 
     Raises:
         NotConfigured: any of them cannot be used, or a variable with their prefix is no setting.
     """
     prefix = str(kind.model_config.get("env_prefix"))
-    fields = dict(variables(kind, prefix))
+    fields = dict(variables(among or kind, prefix))
     wrong = [_unknown(name, fields) for name in sorted(_given(prefix)) if name.upper() not in fields]
     try:
         settings = kind()

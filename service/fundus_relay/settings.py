@@ -177,13 +177,26 @@ class Destination(_Part):
     organization: Text = Field("Fundus Relay", description="name shown as the report's performer")
 
 
+_READ = SettingsConfigDict(
+    env_prefix="FUNDUS_RELAY_", env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
+)
+_DATA_DIR = Field(Path("var"), description="embedded database and blobs")
+
+
+class Storage(BaseSettings):
+    """The part of the settings that an operator's command needs; the others may be there."""
+
+    model_config = _READ | SettingsConfigDict(extra="ignore")
+
+    data_dir: Path = _DATA_DIR
+    database: Database = Database()
+
+
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix="FUNDUS_RELAY_", env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
-    )
+    model_config = _READ
 
     http: Http = Http()
-    data_dir: Path = Field(Path("var"), description="embedded database and blobs")
+    data_dir: Path = _DATA_DIR
     database: Database = Database()
     blobs: BlobStore = BlobStore()
     intake: Intake = Intake()

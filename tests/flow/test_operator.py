@@ -23,15 +23,7 @@ from fundus_relay.domain.values import Submission
 
 @pytest.fixture
 def environment(database_url: str, tmp_path: Path) -> dict[str, str]:
-    return {
-        **os.environ,
-        "FUNDUS_RELAY_DATABASE__URL": database_url,
-        "FUNDUS_RELAY_DATA_DIR": str(tmp_path),
-        "FUNDUS_RELAY_ANALYSER__BASE_URL": "https://analyser.invalid/v1",
-        "FUNDUS_RELAY_ANALYSER__USERNAME": "user",
-        "FUNDUS_RELAY_ANALYSER__PASSWORD": "s3cret",
-        "FUNDUS_RELAY_RECORD__BASE_URL": "https://ehr.invalid/fhir",
-    }
+    return {**os.environ, "FUNDUS_RELAY_DATABASE__URL": database_url, "FUNDUS_RELAY_DATA_DIR": str(tmp_path)}
 
 
 async def said(environment: dict[str, str], *command: str, code: int = 0) -> list[dict[str, Any]]:
@@ -79,3 +71,12 @@ async def test_what_may_have_been_paid_is_left_and_said(environment: dict[str, s
 
     assert await said(environment, "release", "--all", code=1) == [{"count": 0, "left": 1}]
     assert await said(environment, "release", "--all", "--pay-again") == [{"count": 1, "left": 0}]
+
+
+async def test_an_operator_needs_no_other_settings_and_is_told_of_mistyped_ones(environment: dict[str, str]) -> None:
+    account = {"FUNDUS_RELAY_ANALYSER__BASE_URL": "https://analyser.invalid/v1"}  # a part of what the service needs
+
+    (census,) = await said({**environment, **account}, "parked")
+
+    assert census["images"] == {}
+    await said({**environment, "FUNDUS_RELAY_DATABSE__URL": "postgresql://"}, "parked", code=2)
