@@ -29,6 +29,10 @@ from fundus_relay.settings import Http, Settings, Storage
 log = logging.getLogger(__name__)
 
 
+STOP_AT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""A terminal that closes asks for the same as whoever stops us on purpose: uploads under way must end."""
+
+
 class Failed(Exception):
     """A command did not do what it was asked for; its text says why."""
 
@@ -37,7 +41,7 @@ class Failed(Exception):
 
 
 def serve(only: str | None = None) -> None:
-    """Run the service until SIGTERM or SIGINT.
+    """Run the service until SIGTERM, SIGINT or SIGHUP.
 
     Args:
         only: `api` or `worker`; both without it.
@@ -49,7 +53,7 @@ def serve(only: str | None = None) -> None:
 
 async def _serve(settings: Settings, only: str | None) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_AT:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         async with opened(settings) as service:
@@ -89,7 +93,7 @@ def migrate_database() -> None:
 
 def show_parked() -> None:
     """Print what waits for a person, what waits by itself, and the account, as one JSON object a line."""
-    settings = _of_operator()
+    settings = _of_one_that_runs()
 
     async def show() -> None:
         clock = SystemClock()
@@ -109,13 +113,14 @@ def release(id: str | None, *, reason: str | None, pay_again: bool) -> None:
     Args:
         id: of one; without it all that is parked, or that is parked or waits for `reason`.
     """
-    settings = _of_operator()
+    settings = _of_one_that_runs()
 
     async def let_go() -> None:
         clock = SystemClock()
         async with opened_ledger(settings, clock) as (ledger, _):
             if id is not None:
                 await release_one(id, ledger, clock, pay_again=pay_again)
+                _print(Released(count=1, left=0))
                 return
             released = await release_all(ledger, clock, reason=reason, pay_again=pay_again)
             _print(released)
@@ -131,6 +136,17 @@ def _of_operator() -> Storage:
     """Settings of a command whose answer is on standard output; the log is for what goes wrong meanwhile."""
     settings = read(Storage, among=Settings)
     telemetry.configure("ERROR")
+    return settings
+
+
+def _of_one_that_runs() -> Storage:
+    """The same for a command that would say of an empty database that nothing waits."""
+    settings = _of_operator()
+    if settings.database.url is None and not (settings.data_dir / "postgresql").is_dir():
+        raise Failed(
+            f"there is no database in {settings.data_dir}: set FUNDUS_RELAY_DATABASE__URL, or FUNDUS_RELAY_DATA_DIR to"
+            " the folder of the service"
+        )
     return settings
 
 
@@ -171,7 +187,7 @@ def serve_ehr(host: str, port: int, state: Path | None) -> None:
 def _serve_alone(app: Any, host: str, port: int) -> None:  # Any: an ASGI application
     async def until_stopped() -> None:
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_AT:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await listen(app, Http(host=host, port=port), stop)
 

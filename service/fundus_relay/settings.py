@@ -164,7 +164,11 @@ class NetraAccount(_Part):
     concurrency: int = Field(4, ge=1, description="calls to the analyser at once in one process")
     connect_timeout: Duration = Field(timedelta(seconds=5), description="to open a connection")
     answer_timeout: Duration = Field(timedelta(seconds=60), description="for an answer after the request was sent")
-    ambiguous_upload: AmbiguousUpload = Field(AmbiguousUpload.RESEND, description="resend, resend-once or hold")
+    ambiguous_upload: AmbiguousUpload = Field(
+        AmbiguousUpload.RESEND,
+        description="of an upload whose answer was lost: `resend` if it was surely not paid, else a person decides;"
+        " `resend-once` once even if it may have been; `hold` never",
+    )
 
 
 class Destination(_Part):

@@ -454,6 +454,18 @@ async def test_credits_never_rise_by_a_confirmed_upload(ledger: PostgresLedger) 
     assert census.credits_at is not None
 
 
+async def test_a_count_that_is_not_taken_over_makes_the_last_one_no_younger(ledger: PostgresLedger) -> None:
+    async with ledger.transaction() as tx:
+        await tx.confirm_upload(0)
+    before = (await ledger.census()).credits_at
+    async with ledger.transaction() as tx:
+        await tx.confirm_upload(499)  # somebody bought credits
+
+    census = await ledger.census()
+
+    assert (census.credits, census.credits_at) == (0, before)
+
+
 async def test_uploads_that_overlap_share_the_mark_that_was_made_when_nothing_was_under_way(
     ledger: PostgresLedger,
 ) -> None:

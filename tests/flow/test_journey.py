@@ -333,6 +333,22 @@ async def test_a_picture_that_the_store_has_lost_waits_for_a_person_and_can_come
     assert world.analyser.times_paid == 1
 
 
+def overwrite(folder: Path, name: str) -> None:
+    (place,) = folder.rglob(name)
+    place.write_bytes(OTHER_EYE)
+
+
+async def test_other_bytes_in_the_place_of_a_picture_are_not_analysed(world: World, tmp_path: Path) -> None:
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    (image,) = await world.images()
+    overwrite(tmp_path, image.source.sha256)
+
+    await world.finish()
+
+    assert (await world.task(taken.task_id))["statusReason"]["coding"][0]["code"] == "picture-lost"
+    assert world.analyser.times_paid == 0
+
+
 async def test_a_report_for_an_ehr_that_the_settings_no_longer_name_waits_for_a_person(world: World) -> None:
     (taken,) = await world.accept(await a_photograph(world, EYE))
     await world.ehr_fails(unavailable=1)

@@ -80,3 +80,13 @@ async def test_an_operator_needs_no_other_settings_and_is_told_of_mistyped_ones(
 
     assert census["images"] == {}
     await said({**environment, "FUNDUS_RELAY_DATABSE__URL": "postgresql://"}, "parked", code=2)
+
+
+async def test_where_no_database_is_an_operator_is_not_told_that_nothing_waits(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    elsewhere = {name: value for name, value in environment.items() if name != "FUNDUS_RELAY_DATABASE__URL"}
+
+    assert await said(elsewhere, "parked", code=1) == []
+    assert await said(elsewhere, "release", "--all", code=1) == []
+    assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []

@@ -39,6 +39,17 @@ async def test_a_part_that_dies_is_named_and_ends_the_rest(tmp_path: Path, comma
     assert not [each for each in processes.values() if each.is_running()]
 
 
+@pytest.mark.parametrize("command", ["serve", "standin", "ehr"])
+async def test_a_terminal_that_closes_lets_every_command_end_what_it_does(tmp_path: Path, command: str) -> None:
+    with (tmp_path / "said").open("w+b") as said:
+        async with a_stack(tmp_path / "data", INSTANT, stderr=said) as stack:
+            parts(stack)[command].send_signal(signal.SIGHUP)
+
+            assert await ended(stack) == 1
+        said.seek(0)
+        assert "ended with exit code 0; everything is stopped" in said.read().decode()
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_all_parts(tmp_path: Path, number: signal.Signals) -> None:
     async with a_stack(tmp_path, INSTANT) as stack:

@@ -167,7 +167,7 @@ class AnswerNotUnderstood(Unexplained):
 
 
 class PictureLost(Unexplained):
-    """A picture that was kept is not in the blob store."""
+    """A picture that was kept is not in the blob store any more, or is another one there."""
 
     code = "picture-lost"
 

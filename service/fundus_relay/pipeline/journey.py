@@ -10,6 +10,7 @@ us at least once; the only step that must not simply be repeated is the upload, 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable
 from typing import assert_never
 
@@ -96,10 +97,14 @@ async def prepare_image(image: Image, ports: Ports, rules: Rules) -> bool:
 
 
 async def _kept(sha256: str, ports: Ports) -> bytes:
+    """A picture as it was kept; nothing else is ever analysed in its place. Raises PictureLost."""
     try:
-        return await ports.blobs.get(sha256)
+        picture = await ports.blobs.get(sha256)
     except KeyError as why:
         raise PictureLost from why
+    if (await asyncio.to_thread(hashlib.sha256, picture)).hexdigest() != sha256:
+        raise PictureLost
+    return picture
 
 
 async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:

@@ -304,7 +304,10 @@ class Transaction(Protocol):
         ...
 
     async def confirm_upload(self, remaining: int | None) -> None:
-        """One more upload that was `sending` until this transaction was confirmed; `remaining` never rises by this."""
+        """One more upload that was `sending` until this transaction was confirmed; `remaining` never rises by this.
+
+        A count that is higher than the last is of before it, or of after a top-up: the last one stands, with its time.
+        """
         ...
 
     async def uploads_under_way(self) -> int:

@@ -192,7 +192,8 @@ class PostgresTransaction:
     async def confirm_upload(self, remaining: int | None) -> None:
         await self._run(
             "update account set confirmed = confirmed + 1, remaining = least(remaining, %(told)s::int),"
-            " remaining_at = case when %(told)s::int is null then remaining_at else %(now)s end"
+            " remaining_at = case when remaining < %(told)s::int or %(told)s::int is null then remaining_at"
+            " else %(now)s end"
             " where name = 'analyser'",
             {"told": remaining, "now": self._clock.now()},
         )
