@@ -338,6 +338,33 @@ def overwrite(folder: Path, name: str) -> None:
     place.write_bytes(OTHER_EYE)
 
 
+async def test_a_revision_reaches_the_ehr_though_the_clock_was_set_back(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE, basedOn=ORDER))
+    await world.finish()
+    first = await world.report()
+
+    world.clock.advance(timedelta(hours=-2))
+    await world.accept(await a_photograph(world, OTHER_EYE, basedOn=ORDER, bodySite=LEFT))
+    await world.finish()
+
+    assert (await world.report())["issued"] > first["issued"]
+    assert {each["bodySite"]["text"] for each in await world.at_ehr("Observation")} == {"Right eye", "Left eye"}
+
+
+async def test_a_report_that_somebody_else_wrote_later_is_not_taken_for_ours(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE, basedOn=ORDER))
+    await world.finish()
+    theirs = {**(await world.report()), "issued": "2026-12-24T09:30:00.000+00:00"}
+    await world.ehr.put(f"/fhir/DiagnosticReport/{theirs['id']}", json=theirs)
+
+    (taken,) = await world.accept(await a_photograph(world, OTHER_EYE, basedOn=ORDER, bodySite=LEFT))
+    await world.finish()
+
+    task = await world.task(taken.task_id)
+    assert task["status"] == "on-hold"
+    assert "report-newer" in task["statusReason"]["text"]
+
+
 async def test_other_bytes_in_the_place_of_a_picture_are_not_analysed(world: World, tmp_path: Path) -> None:
     (taken,) = await world.accept(await a_photograph(world, EYE))
     (image,) = await world.images()

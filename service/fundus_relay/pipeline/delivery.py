@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from fundus_relay.domain.errors import DestinationUnknown, Unavailable, Unexplained
+from fundus_relay.domain.errors import DestinationUnknown, RecordRefused, Unavailable, Unexplained
 from fundus_relay.domain.states import DeliveryState
 from fundus_relay.domain.values import Delivery, Written
 
@@ -18,6 +18,7 @@ from .tasks import refresh_tasks
 
 OPEN = frozenset({DeliveryState.DUE, DeliveryState.WRITING})
 
+NEWER = "report-newer: the EHR holds a later revision of this report that is not of this database"
 HORIZON_PASSED = "delivery-horizon-passed"
 
 
@@ -69,6 +70,12 @@ async def _is_superseded(delivery: Delivery, tx: Transaction) -> bool:
 
 async def _confirm(delivery: Delivery, written: Written, ports: Ports) -> None:
     state = DeliveryState.SUPERSEDED if written.superseded else DeliveryState.CONFIRMED
+    if written.superseded:
+        async with ports.ledger.transaction() as tx:
+            is_ours = await _is_superseded(delivery, tx)
+        if not is_ours:  # who else writes this report? A person has to find out which of the two is right
+            await _settle(delivery, DeliveryState.PARKED, ports, reason=f"{RecordRefused.code}: {NEWER}")
+            return
     await _settle(delivery, state, ports, remote_id=written.remote_id)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from fundus_relay.domain.analysis import AnalysisFailed
@@ -59,8 +59,8 @@ async def _issue(tx: Transaction, study: Study, images: Sequence[Image], ports: 
         images: what the report tells of; when none of them has an answer any more, the report is withdrawn.
     """
     now = ports.clock.now()
-    issued = now.replace(microsecond=now.microsecond // 1000 * 1000)  # an instant in FHIR servers has milliseconds
     earlier = await tx.deliveries(study.id)
+    issued = _issued(now, earlier)
     said = earlier[-1].resources if earlier else ()
     if has_answer(images) or not said:
         told = await _told(tx, study, images, issued, rules)
@@ -87,6 +87,15 @@ async def _issue(tx: Transaction, study: Study, images: Sequence[Image], ports: 
         )
         await tx.add_delivery(delivery)
         await tx.enqueue(Job.DELIVERY, delivery.id)
+
+
+def _issued(now: datetime, earlier: Sequence[Delivery]) -> datetime:
+    """When this revision is issued: after every earlier one, whichever process's clock that was told by.
+
+    The EHR tells revisions apart by it; instants in FHIR servers have milliseconds.
+    """
+    before = [datetime.fromisoformat(each.resources[0]["issued"]) + timedelta(milliseconds=1) for each in earlier]
+    return max([now.replace(microsecond=now.microsecond // 1000 * 1000), *before])
 
 
 async def _told(
