@@ -611,6 +611,16 @@ def test_what_an_ehr_says_of_a_patient_goes_no_further(outcome: Any) -> None:
     assert "Gabler" not in str(refused.value)
 
 
+def test_an_error_is_told_however_many_warnings_come_before_it() -> None:
+    warning = {"severity": "warning", "code": "processing", "expression": ["Observation.code"]}
+    error = {"severity": "error", "code": "processing", "expression": ["Bundle.entry[0].resource.meta.profile[0]"]}
+
+    with pytest.raises(RecordRefused) as refused:
+        check(httpx.Response(422, json={"resourceType": "OperationOutcome", "issue": [*[warning] * 9, error]}))
+
+    assert str(refused.value) == "the EHR answers 422 processing Bundle.entry[0].resource.meta.profile[0]"
+
+
 @pytest.mark.parametrize(
     ("issue", "told"),
     [

@@ -171,6 +171,7 @@ def retry_after(answer: httpx.Response, now: datetime) -> timedelta | None:
 def scrubbed(answer: httpx.Response) -> str:
     """What an OperationOutcome says without what it may quote: codes, element paths, HAPI's message numbers.
 
+    Of errors if there are any: a validator's warnings come along with them, and are not why it refuses.
     A path has to begin with a type that we write, and a code to be one of FHIR's: a name passes as neither.
     """
     try:
@@ -178,7 +179,9 @@ def scrubbed(answer: httpx.Response) -> str:
     except ValueError:
         return ""
     told: list[str] = []
-    for issue in _list(outcome, "issue")[:5]:
+    issues = _list(outcome, "issue")
+    grave = [each for each in issues if isinstance(each, dict) and each.get("severity") in ("error", "fatal")]
+    for issue in (grave or issues)[:5]:
         told += [code for code in _list(issue, "code") if isinstance(code, str) and ISSUE_TYPE.fullmatch(code)]
         words = " ".join(str(text) for text in _list(issue, "diagnostics"))
         numbers = _HAPI.findall(words)
