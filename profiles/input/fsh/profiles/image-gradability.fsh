@@ -8,7 +8,7 @@ Description: "Whether an image is a fundus photograph and can be graded."
 * code = $local#image-gradability
 * value[x] only CodeableConcept
 * valueCodeableConcept from Gradability (required)
-* dataAbsentReason from WhyNoValue (required)
+* insert OwnCoding(dataAbsentReason, WhyNoValue)
 * component 1..1
 * component.code = $local#is-fundus-image
 * component.value[x] 1..1

@@ -10,7 +10,7 @@ Description: "The lesions that the analyser marked in one image, one component a
 * dataAbsentReason 0..0
 * component 1..
 * component.extension contains LesionBoundingBox named box 1..1
-* component.code from LesionType (required)
+* insert OwnCoding(component.code, LesionType)
 * component.value[x] 1..1
 * component.value[x] only CodeableConcept
 * component.valueCodeableConcept = $sct#260373001

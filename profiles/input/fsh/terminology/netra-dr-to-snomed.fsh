@@ -5,7 +5,7 @@ Title: "From Netra.AI's words to SNOMED CT"
 Description: "Only codes that were verified; a lesion that is not here has none."
 * url = "https://fundus-relay.dev/fhir/ConceptMap/netra-dr-to-snomed"
 * name = "NetraDrToSnomed"
-* status = #draft
+* status = #active
 * group.source = $local
 * group.target = $sct
 * group.element[+].code = #image-gradability
