@@ -179,6 +179,10 @@ class Destination(_Part):
     timeout: Duration = Field(timedelta(seconds=30), description="for one answer")
     retry_horizon: Duration = Field(timedelta(hours=72), description="of trying to deliver, before parking")
     organization: Text = Field("Fundus Relay", description="name shown as the report's performer")
+    ai_label: bool = Field(True, description="send the code AIAST; `false` for an EHR that refuses codes unknown to it")
+    profiles: bool = Field(
+        True, description="send `meta.profile`; `false` for an EHR that refuses profiles unknown to it"
+    )
 
 
 _READ = SettingsConfigDict(

@@ -29,6 +29,7 @@ from fundus_relay.pipeline.ports import HealthRecord
 from fundus_relay.settings import Destination
 
 LATER = ISSUED + timedelta(minutes=10)
+EVEN_LATER = ISSUED + timedelta(minutes=20)
 ONE_EYE = Story(a_study(), [an_image(1, RIGHT)])
 BOTH_EYES = Story(a_study(), [an_image(1, RIGHT), an_image(2, LEFT, analysis=REFERABLE)])
 
@@ -399,6 +400,21 @@ async def test_an_ehr_that_does_not_take_the_label_says_where(ehr: EhrSide) -> N
 
     with pytest.raises(RecordRefused, match=r"422 processing Bundle\.entry\[0\]\.resource\.meta\.security\[0\]"):
         await ehr.record.publish(FIRST, revision=1)
+
+
+async def test_an_ehr_that_does_not_take_the_label_gets_reports_without_it(ehr: EhrSide) -> None:
+    await ehr.fail(refuse_labels=1)
+    record = FhirTransactionRecord(Destination(base_url=f"{ehr.url}/fhir", ai_label=False), ehr.client)
+
+    await record.publish(FIRST, revision=1)
+    await record.publish(SECOND, revision=2)
+
+    assert await ehr.counts() == expected(FIRST, SECOND)
+    await ehr.sign()
+    with pytest.raises(RecordRefused, match="report-signed"):
+        await record.publish(
+            Story(a_study(), [an_image(1, LEFT)]).told(revision=3, issued=EVEN_LATER).resources, revision=3
+        )
 
 
 async def test_a_search_is_read_to_its_last_page(ehr: EhrSide) -> None:

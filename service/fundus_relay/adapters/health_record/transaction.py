@@ -24,6 +24,7 @@ from fundus_relay.domain.errors import RecordRefused, RecordUnavailable
 from fundus_relay.domain.values import Json, Written
 from fundus_relay.fhir import names
 from fundus_relay.fhir.delivery_bundle import delivery_bundle, identifier_of, is_withdrawn, token_of
+from fundus_relay.fhir.marks import marked
 from fundus_relay.settings import Destination
 
 from .answers import PreconditionFailed, check, moment, read_searchset
@@ -46,6 +47,7 @@ class FhirTransactionRecord:
         self._base = destination.base_url.rstrip("/")
         self._client = client
         self._patience = 4 * destination.timeout
+        self._ai_label, self._profiles = destination.ai_label, destination.profiles
         self._headers = {"Accept": FHIR_JSON}
         if destination.bearer_token is not None:
             self._headers["Authorization"] = f"Bearer {destination.bearer_token.get_secret_value()}"
@@ -68,6 +70,7 @@ class FhirTransactionRecord:
 
     async def _write(self, resources: Sequence[Json], known: Mapping[str, Json], withdrawn: Sequence[Json]) -> None:
         bundle = delivery_bundle(resources, known, withdrawn, self._base)
+        bundle = marked(bundle, ai_label=self._ai_label, profiles=self._profiles)
         try:
             await self._ask("POST", "", content=json.dumps(bundle, ensure_ascii=False).encode())
         except PreconditionFailed as why:
