@@ -37,6 +37,7 @@ MEANINGS = {
     "HAPI-0958": "a search by identifier finds more than one",
     "HAPI-1091": "a search reference finds nothing",
     "HAPI-1094": "a resource that the report refers to is not there",
+    "HAPI-2207": "a search reference finds more than one",
 }
 """Source: HAPI FHIR 8.8.0, observed."""
 
