@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -14,11 +15,14 @@ class Wire(httpx.AsyncHTTPTransport):
     Attributes:
         faults: as the demonstration EHR takes them: `unavailable`, `lose_answer` and `drop_observation` are how often,
             `retry_after` is in seconds, `page_size` is what a search gives at a time.
+        before_write, after_write: what others do at that moment, once.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.faults: dict[str, int] = {}
+        self.before_write: Callable[[], Awaitable[None]] | None = None
+        self.after_write: Callable[[], Awaitable[None]] | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self._strikes("unavailable"):
@@ -28,7 +32,14 @@ class Wire(httpx.AsyncHTTPTransport):
             request.url = request.url.copy_set_param("_count", self.faults["page_size"])
         if is_write and self._strikes("drop_observation"):
             request = _with(request, _without_an_observation(json.loads(request.content)))
+        if is_write and (others := self.before_write) is not None:
+            self.before_write = None
+            await others()
         answer = await super().handle_async_request(request)
+        if is_write and (others := self.after_write) is not None:
+            self.after_write = None
+            await answer.aread()
+            await others()
         if is_write and self._strikes("lose_answer"):
             await answer.aread()
             raise httpx.ReadError("lost on the way back")

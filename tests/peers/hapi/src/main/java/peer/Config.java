@@ -78,7 +78,8 @@ class Config {
   }
 
   @Bean DataSource dataSource() {
-    JdbcConnectionPool pool = JdbcConnectionPool.create("jdbc:h2:mem:peer;DB_CLOSE_DELAY=-1", "sa", "");
+    String url = System.getProperty("peer.jdbc", "jdbc:h2:mem:peer;DB_CLOSE_DELAY=-1");
+    JdbcConnectionPool pool = JdbcConnectionPool.create(url, "sa", "");
     pool.setMaxConnections(40);
     return pool;
   }

@@ -27,9 +27,9 @@ import org.hl7.fhir.utilities.npm.NpmPackage;
 import org.springframework.context.annotation.AnnotationConfigApplicationContext;
 
 /**
- * HAPI FHIR JPA, R4, in memory, on a free port of loopback; says `ready PORT` on stdout and ends with its stdin.
+ * HAPI FHIR JPA, R4, on loopback; says `ready PORT` on stdout and ends with its stdin.
  *
- * System properties: `peer.validate` (refuse what is not valid), `peer.package` (an NPM package to be installed first).
+ * System properties: `peer.port` (else a free one), `peer.jdbc` (else in memory), `peer.validate` (refuse what is not valid), `peer.package` (an NPM package to be installed first).
  */
 public class Main {
   public static void main(String[] args) throws Exception {
@@ -48,6 +48,7 @@ public class Main {
     Server server = new Server();
     ServerConnector loopback = new ServerConnector(server);
     loopback.setHost("127.0.0.1");
+    loopback.setPort(Integer.getInteger("peer.port", 0));
     server.addConnector(loopback);
     ServletContextHandler root = new ServletContextHandler("/");
     root.addServlet(new ServletHolder(rest), "/fhir/*");
