@@ -13,6 +13,7 @@ import pytest
 from fundus_relay.domain.values import Json
 from fundus_relay.fhir import codes, names, task
 from fundus_relay.fhir.capability import capability_statement
+from fundus_relay.fhir.withdrawn import withdrawn_report
 
 ROOT = Path(__file__).parents[2]
 COMPILED = ROOT / "out" / "profiles" / "fsh-generated" / "resources"
@@ -56,6 +57,11 @@ def emitted() -> list[Any]:
         for path in GOLDEN
         for number, each in enumerate(json.loads(path.read_text()))
     ]
+
+
+def taken_back() -> list[Any]:
+    said = withdrawn_report(json.loads(GOLDEN[0].read_text()), revision=3, issued="2026-11-26T09:30:15.250+00:00")
+    return [pytest.param(each, id=f"{number}-{each['resourceType']}") for number, each in enumerate(said)]
 
 
 def at(part: Any, steps: list[str]) -> Iterator[Any]:  # Any: parsed JSON
@@ -144,6 +150,11 @@ def test_the_capability_statement_is_what_metadata_gives() -> None:
 
 @pytest.mark.parametrize("resource", emitted())
 def test_what_is_emitted_stays_within_its_profile(resource: Json) -> None:
+    assert list(departures(resource, profile_of(resource))) == []
+
+
+@pytest.mark.parametrize("resource", taken_back())
+def test_what_is_withdrawn_stays_within_its_profile(resource: Json) -> None:
     assert list(departures(resource, profile_of(resource))) == []
 
 

@@ -4,7 +4,7 @@ Id: published-media
 Title: "Photograph as published"
 Description: "The photograph as the EHR may keep it: no pixels, but where they can be fetched."
 * insert OneIdentifier(image)
-* status = #completed
+* obeys stands-or-withdrawn
 * subject 1..1
 * subject only Reference(Patient)
 * content.url 1..1

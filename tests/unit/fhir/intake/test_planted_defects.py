@@ -20,10 +20,10 @@ from fundus_relay.fhir.intake.submission import read_submission
 from fundus_relay.fhir.issue_codes import MEANING
 
 
-def planted(place: str, value: Any) -> Json:
-    """The valid resource of the type with another value at one place."""
+def planted(place: str, value: Any, valid: Json | None = None) -> Json:
+    """The valid resource of the type, unless another is given, with another value at one place."""
     kind, *steps = re.findall(r"\w+", place)
-    whole = deepcopy(VALID[kind])
+    whole = deepcopy(valid or VALID[kind])
     part: Any = whole
     keys = [int(step) if step.isdigit() else step for step in steps]
     for key in keys[:-1]:
