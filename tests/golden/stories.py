@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +52,20 @@ class Story:
 
     study: Study
     images: Sequence[Image]
+    revision: int = 1
+    issued: datetime = ISSUED
 
     @property
     def media(self) -> Mapping[str, Json]:
         return {image.media_id: a_media(image, self.study) for image in self.images}
 
-    def told(self, *, revision: int = 1, issued: datetime = ISSUED) -> Report:
+    def told(self, *, revision: int | None = None, issued: datetime | None = None) -> Report:
         return build_report(
             self.study,
             self.images,
             self.media,
-            revision=revision,
-            issued=issued,
+            revision=revision or self.revision,
+            issued=issued or self.issued,
             public_url="https://relay.example/fhir",
             organization="Screening service <North>",
         )
@@ -139,6 +141,15 @@ STORIES: Mapping[str, Story] = {
         ],
     ),
     "partial-with-parked": Story(a_study(), [an_image(1, RIGHT), parked(an_image(2, LEFT))]),
+    "one-eye-missing": Story(
+        a_study(context={"basedOn": [{"reference": "ServiceRequest/order-7"}]}), [an_image(2, LEFT, analysis=REFERABLE)]
+    ),
+    "amended-after-a-late-image": Story(
+        a_study(),
+        [an_image(1, RIGHT), an_image(2, LEFT, captured="2026-11-22T16:40:00+05:30", analysis=REFERABLE)],
+        revision=2,
+        issued=ISSUED + timedelta(days=2),
+    ),
 }
 
 

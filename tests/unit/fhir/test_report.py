@@ -36,6 +36,7 @@ from fundus_relay.domain.errors import Unexplained
 from fundus_relay.domain.geometry import Affine, Box, Size
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Image, Json, PreparedPicture
+from fundus_relay.fhir import codes
 from fundus_relay.fhir.report import Report, fingerprint
 
 STATUSES = {
@@ -138,7 +139,7 @@ def test_every_statement_says_who_when_and_that_a_machine_made_it(name: str) -> 
     for each in report.resources:
         if each["resourceType"] in {"Observation", "DiagnosticReport"}:
             assert "AIAST" in codes_in(each["meta"])
-            assert each["issued"] == "2026-11-23T09:30:15.250+00:00"
+            assert each["issued"] == STORIES[name].issued.isoformat(timespec="milliseconds")
             assert each["performer"] == [{"display": "Screening service <North>"}]
             assert "Screening service <North>" not in each["text"]["div"]
             assert each["subject"] == STORIES[name].study.subject
@@ -166,6 +167,14 @@ def test_no_pixels_and_no_identity_that_two_things_share(name: str) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- situations
+
+
+def test_of_an_eye_that_was_not_photographed_nothing_is_said() -> None:
+    resources = list(STORIES["one-eye-missing"].told().resources)
+
+    assert codes.EYES[RIGHT]["coding"][0]["code"] not in set(codes_in(resources))
+    assert "right eye" not in json.dumps(resources).lower()
+    assert not NEGATIVE & set(codes_in(resources))
 
 
 def test_a_photograph_that_cannot_be_judged_never_reads_as_not_detected() -> None:
