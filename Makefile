@@ -24,8 +24,8 @@ serve: setup  ## service, analyser stand-in and demonstration EHR until SIGTERM
 test: setup clients  ## every test that needs no server of somebody else
 	$(BIN)/python -m pytest --ignore=tests/peers
 
-test-peers: setup peers profiles  ## the service judged by HAPI FHIR, Medplum's router and HL7's validator
-	$(BIN)/python -m pytest tests/peers
+test-peers: setup peers profiles  ## the service judged by HAPI FHIR, Medplum's router, HL7's validator and the guide
+	$(BIN)/python -m pytest tests/peers tests/profiles
 
 peers: .peers/hapi/.built .peers/judge/.built tests/peers/router/node_modules/.installed  ## programs that nobody here wrote
 
