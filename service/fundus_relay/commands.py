@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import signal
@@ -62,6 +63,8 @@ async def _serve(settings: Settings, only: str | None) -> None:
                 parts.append(answer(service, stop))
             if only != "api":
                 parts.append(run(service, stop))
+            gc.collect()
+            gc.freeze()  # modules and models live as long as we do: not walked again at every full collection
             log.info("started", extra={"part": only or "all", "port": settings.http.port})
             async with asyncio.TaskGroup() as group:
                 for part in parts:

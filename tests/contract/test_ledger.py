@@ -10,12 +10,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from psycopg.errors import UniqueViolation
 
 from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.pool import Pool, connected, open_pool
 from fundus_relay.adapters.database.transaction import PostgresTransaction
 from fundus_relay.domain.analysis import Analysis, AnalysisFailed, Graded, Lesion, NotFundus, Ungradable
-from fundus_relay.domain.errors import StoreUnavailable
+from fundus_relay.domain.errors import InvalidResource, StoreUnavailable
 from fundus_relay.domain.geometry import IDENTITY, Box, Size
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.states import DeliveryState, ImageState, StudyState
@@ -23,6 +24,7 @@ from fundus_relay.domain.values import (
     CreditMark,
     Delivery,
     Image,
+    Json,
     PreparedPicture,
     StoredPicture,
     Study,
@@ -510,6 +512,28 @@ async def test_names_are_held_by_one_transaction_at_a_time_in_any_order(ledger: 
     await asyncio.gather(*(work(names) for names in (["a", "b"], ["b", "a"], ["b"], ["a", "b"], ["b", "b"])))
 
     assert inside == ["in", "out"] * 5
+
+
+async def test_what_the_database_rolled_back_is_never_told_as_committed(ledger: PostgresLedger) -> None:
+    with pytest.raises(StoreUnavailable):
+        async with ledger.transaction() as tx:
+            await tx.resources.put({"resourceType": "Media", "id": "m", "status": "completed"})
+            with pytest.raises(InvalidResource):
+                await tx.resources.put({"resourceType": "Media", "id": "n", "status": "\0"})
+
+
+async def test_a_statement_whose_answer_nobody_read_fails_the_transaction(ledger: PostgresLedger) -> None:
+    task: Json = {"resourceType": "Task", "id": "t"}
+    async with ledger.transaction() as tx:
+        await tx.resources.add(task)
+
+    with pytest.raises(UniqueViolation):
+        async with ledger.transaction() as tx:
+            await tx.resources.put({"resourceType": "Media", "id": "m", "status": "completed"})
+            await tx.resources.add(task)
+
+    async with ledger.transaction() as tx:
+        assert await tx.resources.read("Media", "m") is None
 
 
 async def test_resources_commit_with_the_rest(ledger: PostgresLedger) -> None:

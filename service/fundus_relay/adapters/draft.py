@@ -21,10 +21,11 @@ from fundus_relay.domain.errors import StoreUnavailable
 GATHERED = 256 * 1024
 """Bytes that are hashed and written in one go, by a thread: both let others run meanwhile."""
 
-FEW = 64
-"""Pieces that go to the file as they are; more of them are joined first."""
+AHEAD = GATHERED // 2
+"""Bytes that may wait while the piece before them is being written; then the sender waits."""
 
-_WRITERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="blobs")
+_WRITER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="blobs")
+"""One thread: more of them are no faster, and take the interpreter's lock from the event loop more often."""
 
 
 class FileDraft:
@@ -55,8 +56,9 @@ class FileDraft:
             self._hand_over()
 
     async def drain(self) -> None:
-        while self._gathered_count >= GATHERED:
+        if self._gathered_count >= AHEAD and self._writing is not None and not self._writing.done():
             await self._handed_over()
+        if self._gathered_count >= GATHERED:
             self._hand_over()
 
     def _hand_over(self) -> None:
@@ -64,21 +66,19 @@ class FileDraft:
         if self._writing is not None:
             self._writing.result()  # raises what kept it from being written
         pieces, self._gathered, self._gathered_count = self._gathered, [], 0
-        self._writing = _WRITERS.submit(self._append, pieces)
+        self._writing = _WRITER.submit(self._append, pieces)
 
     async def _handed_over(self) -> None:
         if self._writing is not None:
             await asyncio.shield(asyncio.wrap_future(self._writing))
 
     def _append(self, pieces: list[bytes]) -> None:
-        if len(pieces) > FEW:
-            pieces = [b"".join(pieces)]
-        for piece in pieces:
-            self._digest.update(piece)
+        data = b"".join(pieces)  # hashed and written in one go each: every one hands the interpreter's lock over
+        self._digest.update(data)
         with disk():
-            at, length = os.writev(self._file, pieces), sum(map(len, pieces))
-            while at < length:  # a disk that is nearly full, or a signal
-                at += os.write(self._file, b"".join(pieces)[at:])
+            at = os.write(self._file, data)
+            while at < len(data):  # a disk that is nearly full, or a signal
+                at += os.write(self._file, memoryview(data)[at:])
 
     async def _written(self) -> None:
         """Everything so far is in the file. Raises StoreUnavailable when it could not be."""

@@ -90,6 +90,9 @@ class CallerInTime(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._frame_bytes -= len(body)
         self._body_bytes += len(body)
+        if not self.cycle.body and not self.cycle.response_complete:
+            # as it is: uvicorn would copy it twice
+            self.cycle.body, body = body, b""  # type: ignore[assignment]  # its `receive` makes bytes of whatever it is
         super().on_body(body)
 
     def _refuse_head(self) -> None:

@@ -195,6 +195,10 @@ class Resources(Protocol):
         """
         ...
 
+    async def add(self, resource: Json) -> None:
+        """Store under its `resourceType` and `id`, which was made a moment ago; nothing is told of it."""
+        ...
+
     async def read(self, kind: str, id: str, version: int | None = None) -> Json | None:
         """One version (the newest by default), or None."""
         ...

@@ -31,7 +31,7 @@ async def open_task(tx: Transaction, submission: Submission, study: Study, asked
     is_untouched = all(image.state is ImageState.RECEIVED for image in asked)
     images = asked if is_untouched else await tx.images(study.id)
     deliveries = await tx.deliveries(study.id) if study.revision else []
-    await tx.resources.put(build_task(submission, study, images, deliveries), is_fresh=True)
+    await tx.resources.add(build_task(submission, study, images, deliveries))
 
 
 async def _as_sent(tx: Transaction, submission: Submission, images: Sequence[Image]) -> list[Image]:

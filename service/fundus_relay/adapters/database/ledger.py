@@ -9,6 +9,7 @@ from typing import Any
 
 from psycopg.rows import DictRow, dict_row
 
+from fundus_relay.domain.errors import StoreUnavailable
 from fundus_relay.domain.values import Waiting
 from fundus_relay.pipeline.ports import Census, Clock, Job, Parked, PutOff
 
@@ -90,8 +91,12 @@ class PostgresLedger:
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
         async with connected(self._pool) as connection:
             transaction = PostgresTransaction(connection, self._clock)
-            yield transaction
-            await transaction.hand_over(self._enqueue)
+            async with connection.pipeline():  # a statement whose answer nobody reads waits for none
+                yield transaction
+                await transaction.hand_over(self._enqueue)
+                commit = await connection.execute("commit")
+            if commit.statusmessage != "COMMIT":
+                raise StoreUnavailable("the database rolled back what it was to commit")
         tell(transaction.moves)
 
     async def due_for_poll(self, now: datetime, limit: int) -> Sequence[Waiting]:

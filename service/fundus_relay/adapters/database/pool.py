@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from select import POLLIN, poll
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -59,7 +60,7 @@ async def open_pool(url: str, *, size: int = 10) -> AsyncIterator[Pool]:
         timeout=LONGEST_WAIT,
         kwargs={"connect_timeout": 3, "application_name": "fundus-relay", "prepare_threshold": 5},
         configure=_configure,
-        check=Pool.check_connection,
+        check=_check,
         reconnect_timeout=30,
         open=False,
         name="fundus-relay",
@@ -69,6 +70,14 @@ async def open_pool(url: str, *, size: int = 10) -> AsyncIterator[Pool]:
         yield pool
     finally:
         await pool.close()
+
+
+async def _check(connection: Connection) -> None:
+    """Ask a connection whether it lives, when there is something to be read: a server says so before it goes."""
+    socket = poll()
+    socket.register(connection, POLLIN)
+    if socket.poll(0):
+        await Pool.check_connection(connection)
 
 
 async def _configure(connection: Connection) -> None:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from psycopg import AsyncConnection, DataError
+from psycopg import AsyncConnection, AsyncCursor, DataError
 from psycopg.types.json import Jsonb
 
 from fundus_relay.domain.errors import InvalidResource, Issue
@@ -38,6 +38,19 @@ _HORIZON = """
       and held.database = (select oid from pg_database where datname = current_database())
 """
 
+_INSERT = f"""
+    with writing as materialized (select pg_advisory_xact_lock_shared{WRITING}),
+    indexed as (
+        insert into resource_index (kind, id, parameter, system, value)
+        select %(kind)s, %(id)s, *
+        from unnest(%(parameters)s::text[], %(systems)s::text[], %(values)s::text[])
+    )
+    insert into resource (kind, id, version, updated, content)
+    select %(kind)s, %(id)s, %(version)s, date_trunc('milliseconds', clock_timestamp()), %(content)s from writing
+    returning updated
+"""  # noqa: S608 - of constants
+"""The lock is taken before the time is: a row of `writing` is what the time stands beside."""
+
 _GIVEN_BY_STORE = ("versionId", "lastUpdated")
 
 
@@ -46,12 +59,10 @@ class StoredResources:
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:  # Any: rows are read by position, whatever their type
         self._connection = connection
-        self._is_writing = False
 
     async def put(self, resource: Json, *, is_fresh: bool = False) -> tuple[Json, bool]:
         kind, id = resource["resourceType"], resource.get("id") or str(uuid4())
         content = _without_store_meta({**resource, "id": id})
-        await self._begin_writing()
         if is_fresh:
             with _storable(kind):
                 return _complete(content, 1, await self._insert(kind, id, 1, content)), True
@@ -67,6 +78,10 @@ class StoredResources:
             await self._connection.execute("delete from resource_index where kind = %s and id = %s", (kind, id))
         updated = await self._insert(kind, id, version, content)
         return _complete(content, version, updated), True
+
+    async def add(self, resource: Json) -> None:
+        kind, id = resource["resourceType"], resource["id"]
+        await self._send_insert(kind, id, 1, _without_store_meta(resource))
 
     async def read(self, kind: str, id: str, version: int | None = None) -> Json | None:
         cursor = await self._connection.execute(
@@ -113,11 +128,6 @@ class StoredResources:
         horizon: datetime = row[0]
         return horizon
 
-    async def _begin_writing(self) -> None:
-        if not self._is_writing:
-            await self._connection.execute("select pg_advisory_xact_lock_shared(%s, %s)", WRITING)
-            self._is_writing = True
-
     async def _newest_locked(self, kind: str, id: str, content: Json) -> tuple[int, datetime, bool] | None:
         """Version, time and whether the content is the same; nobody else writes this resource till the commit."""
         await self._connection.execute(
@@ -128,21 +138,18 @@ class StoredResources:
                 "select version, updated, content = %s from resource where kind = %s and id = %s and is_newest",
                 (Jsonb(content), kind, id),
             )
-        return await cursor.fetchone()
+            return await cursor.fetchone()
 
     async def _insert(self, kind: str, id: str, version: int, content: Json) -> datetime:
+        row = await (await self._send_insert(kind, id, version, content)).fetchone()
+        assert row is not None  # noqa: S101 - an insert returns its row
+        updated: datetime = row[0]
+        return updated
+
+    async def _send_insert(self, kind: str, id: str, version: int, content: Json) -> AsyncCursor[Any]:
         values = index_values(content)
-        cursor = await self._connection.execute(
-            """
-            with indexed as (
-                insert into resource_index (kind, id, parameter, system, value)
-                select %(kind)s, %(id)s, *
-                from unnest(%(parameters)s::text[], %(systems)s::text[], %(values)s::text[])
-            )
-            insert into resource (kind, id, version, updated, content)
-            values (%(kind)s, %(id)s, %(version)s, date_trunc('milliseconds', clock_timestamp()), %(content)s)
-            returning updated
-            """,
+        return await self._connection.execute(
+            _INSERT,
             {
                 "kind": kind,
                 "id": id,
@@ -153,10 +160,6 @@ class StoredResources:
                 "values": [value.value for value in values],
             },
         )
-        row = await cursor.fetchone()
-        assert row is not None  # noqa: S101 - an insert returns its row
-        updated: datetime = row[0]
-        return updated
 
 
 @contextmanager

@@ -81,7 +81,7 @@ class PostgresTransaction:
         return study_of(row) if row else None
 
     async def save_study(self, study: Study) -> None:
-        await self._run(
+        await self._do(
             "update study set subject = %s, context = %s, state = %s, revision = %s, fingerprint = %s where id = %s",
             [Jsonb(study.subject), Jsonb(study.context), study.state, study.revision, study.fingerprint, study.id],
         )
@@ -147,7 +147,7 @@ class PostgresTransaction:
 
     async def add_submission(self, submission: Submission) -> None:
         row = _columns(submission)
-        await self._run(_insertion("submission", tuple(row)), row)
+        await self._do(_insertion("submission", tuple(row)), row)
 
     async def submissions(self, study_id: str) -> Sequence[Submission]:
         return [submission_of(row) for row in await self._of_study("submission", study_id, "accepted_at, id")]
@@ -190,7 +190,7 @@ class PostgresTransaction:
         return int(rows[0]["confirmed"])
 
     async def confirm_upload(self, remaining: int | None) -> None:
-        await self._run(
+        await self._do(
             "update account set confirmed = confirmed + 1, remaining = least(remaining, %(told)s::int),"
             " remaining_at = case when remaining < %(told)s::int or %(told)s::int is null then remaining_at"
             " else %(now)s end"
@@ -203,7 +203,7 @@ class PostgresTransaction:
         return int(rows[0]["sending"])
 
     async def count_double_spend(self) -> None:
-        await self._run("update account set possibly_double_spent = possibly_double_spent + 1 where name = 'analyser'")
+        await self._do("update account set possibly_double_spent = possibly_double_spent + 1 where name = 'analyser'")
 
     async def enqueue(self, job: Job, id: str, *, at: datetime | None = None) -> None:
         """As the port says. What is to run later is a row that waits, and reconcile brings it when it is due."""
@@ -216,7 +216,7 @@ class PostgresTransaction:
             return
         jobs = sorted(self._jobs)
         if studies := [id for job, id in jobs if job is Job.STUDY]:
-            await self._run("insert into study_look (study_id) select * from unnest(%s::uuid[])", [studies])
+            await self._do("insert into study_look (study_id) select * from unnest(%s::uuid[])", [studies])
         if first := [each for each in jobs if each[1] in self._added]:
             await enqueue(self._connection, first, is_first=True)
         if others := [each for each in jobs if each[1] not in self._added]:
@@ -247,7 +247,7 @@ class PostgresTransaction:
         return rows[0]
 
     async def _journal(self, subject: str, id: str, before: str | None, to: str, reason: str | None) -> None:
-        await self._run(
+        await self._do(
             "insert into transition (at, subject, subject_id, from_state, to_state, reason)"
             " values (%s, %s, %s, %s, %s, %s)",
             [self._clock.now(), subject, id, before, to, reason],
@@ -279,9 +279,14 @@ class PostgresTransaction:
         query: Any,  # str or SQL: psycopg's own union is not exported
         values: Sequence[object] | Mapping[str, object] = (),
     ) -> Sequence[DictRow]:
+        """Rows of a statement that gives some."""
         async with self._connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(query, values)
-            return await cursor.fetchall() if cursor.description else []
+            return await cursor.fetchall()
+
+    async def _do(self, query: str, values: Sequence[object] | Mapping[str, object] = ()) -> None:
+        """Send a statement whose answer nobody needs; an error of it comes up with the next answer that is read."""
+        await self._connection.execute(query.encode(), values)
 
 
 def _columns(value: Image | Submission | Delivery) -> dict[str, object]:
