@@ -1,4 +1,5 @@
-// Compiles the guide offline: node build.mjs OUT. Makes FHIR's core package, runs SUSHI, derives the examples.
+// Compiles the guide offline: node build.mjs OUT. Makes FHIR's core package, runs SUSHI, gives the service its copy,
+// derives the examples.
 //
 // How this works. SUSHI wants hl7.fhir.r4.core as a folder of JSON in $HOME/.fhir/packages and knows no other place;
 // npm has the same package in XML. So it is converted once, into a home of its own under OUT.
@@ -72,8 +73,20 @@ function makeExamples() {
   }
 }
 
+/** The service's own copy: it reads its codes from it, and serves it. */
+function ship() {
+  const source = path.join(out, 'fsh-generated', 'resources');
+  const target = path.join(here, '..', 'service', 'fundus_relay', 'guide', 'compiled');
+  for (const name of fs.readdirSync(target).filter((each) => each.endsWith('.json'))) fs.rmSync(path.join(target, name));
+  for (const name of fs.readdirSync(source)) {
+    const artefact = JSON.parse(fs.readFileSync(path.join(source, name), 'utf8'));
+    fs.writeFileSync(path.join(target, name), `${JSON.stringify(artefact)}\n`);
+  }
+}
+
 makeCore();
 makeStandIns();
 fs.rmSync(path.join(out, 'fsh-generated'), { recursive: true, force: true });
 compile();
+ship();
 makeExamples();

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from fundus_relay.domain.values import Json
-from fundus_relay.fhir import codes, names, task
+from fundus_relay.fhir import names
 from fundus_relay.fhir.capability import capability_statement
 from fundus_relay.fhir.withdrawn import withdrawn_report
 
 ROOT = Path(__file__).parents[2]
 COMPILED = ROOT / "out" / "profiles" / "fsh-generated" / "resources"
+SHIPPED = ROOT / "service" / "fundus_relay" / "guide" / "compiled"
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.json"))
 PROFILES = {
     "DiagnosticReport": "screening-report",
@@ -31,16 +32,6 @@ pytestmark = pytest.mark.skipif(not COMPILED.is_dir(), reason="out/profiles is n
 def compiled(kind: str, name: str) -> Json:
     document: Json = json.loads((COMPILED / f"{kind}-{name}.json").read_text())
     return document
-
-
-def terms(system: str) -> dict[str, str]:
-    return {each["code"]: each["display"] for each in compiled("CodeSystem", system)["concept"]}
-
-
-def lesion_terms() -> dict[str, str]:
-    literals = [*codes._LESIONS, "a word that nobody knows"]
-    codings = [codes.lesion(literal)["coding"][0] for literal in literals]
-    return {each["code"]: each["display"] for each in codings}
 
 
 def profile_of(resource: Json) -> Json:
@@ -104,19 +95,12 @@ def departures(resource: Json, profile: Json) -> Iterator[str]:
                 yield f"{element['id']}: another value"
 
 
-def test_the_code_system_has_exactly_the_codes_of_the_code() -> None:
-    assert terms("netra-dr") == codes._LOCAL | lesion_terms()
+def test_the_service_ships_what_the_sources_give() -> None:
+    shipped = {path.name: json.loads(path.read_text()) for path in SHIPPED.glob("*.json")}
+    given = {path.name: json.loads(path.read_text()) for path in COMPILED.glob("*.json")}
 
-
-def test_the_task_codes_are_those_of_the_code() -> None:
-    assert terms("task") == task.WORDS | task.REASONS
-
-
-def test_the_concept_map_says_of_lesions_what_the_code_sends() -> None:
-    (group,) = compiled("ConceptMap", "netra-dr-to-snomed")["group"]
-    mapped = {each["code"]: each["target"][0]["code"] for each in group["element"] if each["code"] in lesion_terms()}
-
-    assert mapped == {code: standard[0] for code, _, standard in codes._LESIONS.values() if standard}
+    assert sorted(shipped) == sorted(given)
+    assert [name for name in given if shipped[name] != given[name]] == []
 
 
 def test_the_bounding_box_has_the_url_and_the_parts_that_are_emitted() -> None:
@@ -151,6 +135,11 @@ def test_the_capability_statement_is_what_metadata_gives() -> None:
 @pytest.mark.parametrize("resource", emitted())
 def test_what_is_emitted_stays_within_its_profile(resource: Json) -> None:
     assert list(departures(resource, profile_of(resource))) == []
+
+
+@pytest.mark.parametrize("resource", emitted())
+def test_what_is_emitted_names_its_profile(resource: Json) -> None:
+    assert resource["meta"]["profile"] == [profile_of(resource)["url"]]
 
 
 @pytest.mark.parametrize("resource", taken_back())

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.readme_tables import README, leaves, written
 
 import fundus_relay
+from fundus_relay import guide
 from fundus_relay.domain.errors import (
     AnalyserDeclined,
     AnswerNotUnderstood,
@@ -32,6 +33,12 @@ def test_every_error_has_a_code_of_its_own() -> None:
     codes = [leaf.code for leaf in leaves()]
 
     assert len(codes) == len(set(codes))
+
+
+def test_the_guide_defines_every_code_of_an_error() -> None:
+    defined = {code: each["definition"] for code, each in guide.terms("relay-outcome", "error").items()}
+
+    assert defined == {leaf.code: (leaf.__doc__ or "").split("\n")[0] for leaf in leaves()}
 
 
 def test_every_reason_to_be_parked_has_a_row() -> None:

@@ -11,10 +11,16 @@ from typing import Final
 CANONICAL: Final = "https://fundus-relay.dev/fhir"
 """Root of everything that we define ourselves."""
 
+
+def profile(id: str) -> str:
+    """Canonical of one of the guide's profiles."""
+    return f"{CANONICAL}/StructureDefinition/{id}"
+
+
 RESULT_CODES: Final = f"{CANONICAL}/CodeSystem/netra-dr"
 """CodeSystem of what the analyser says; always sent, beside a standard coding where one is true."""
 
-LESION_BOUNDING_BOX: Final = f"{CANONICAL}/StructureDefinition/lesion-bounding-box"
+LESION_BOUNDING_BOX: Final = profile("lesion-bounding-box")
 
 SID_RESULT: Final = f"{CANONICAL}/sid/result"
 SID_REPORT: Final = f"{CANONICAL}/sid/report"

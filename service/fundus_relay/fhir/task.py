@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fundus_relay import guide
 from fundus_relay.domain.analysis import AnalysisFailed
 from fundus_relay.domain.states import DeliveryState, ImageState, TaskState
 from fundus_relay.domain.values import Delivery, Image, Json, Study, Submission
@@ -14,43 +15,10 @@ TASK_CODES = f"{names.CANONICAL}/CodeSystem/task"
 
 _ON_HOLD_AT_ANALYSER = "analyser-hold"
 
-WORDS = {
-    "received": "received",
-    "preparing": "the photograph is being prepared",
-    "sending": "the photograph is being handed to the analyser",
-    "analysing": "the analyser is at work",
-    "reporting": "the report is being put together",
-    "delivering": "the report is on its way to the EHR",
-    "delivered": "the report is at the EHR",
-    "on-hold": "waits for a person",
-    "failed": "no result",
-    "cancelled": "cancelled",
-}
+WORDS = {code: each["display"] for code, each in guide.terms("task", "business-status").items()}
 """Codes of a business status, and what they say; the README lists them."""
 
-REASONS = {
-    "analyser-hold": "the analyser has put the analysis on hold",
-    "analyser-silent": "the analyser did not end the analysis in time",
-    "analyser-unavailable": "the analyser cannot be reached now",
-    "analyser-declined": "the analyser does not take the picture for a reason that is not known",
-    "analyser-credits-exhausted": "the analyser's account has no credits left",
-    "analyser-credentials-refused": "the analyser refuses the account",
-    "analyser-refused": "the analyser does not take this picture",
-    "analysis-failed": "the analyser ended the analysis with an error",
-    "answer-not-understood": "the analyser's answer is outside its contract and was not understood",
-    "upload-ambiguous": "the picture left for the analyser and no answer came; it may have been paid",
-    "record-unavailable": "the EHR cannot be reached or is busy",
-    "record-credentials-refused": "the EHR refuses the service's token or its rights",
-    "record-refused": "the EHR refuses the report",
-    "delivery-horizon-passed": "the EHR was out of reach for too long",
-    "picture-lost": "the picture is not in the service's store any more",
-    "destination-unknown": "the service's settings name no such EHR any more",
-    "media-withdrawn": "the photograph was entered in error by its sender",
-    "store-unavailable": "the service's own store cannot be reached now",
-    "picture-damaged": "the picture does not decode",
-    "picture-too-large": "the picture cannot be made small enough",
-    "picture-too-small": "the picture has too few pixels",
-}
+REASONS = {code: each["display"] for code, each in guide.terms("task", "reason").items()}
 """Codes of why a Task waits or has failed, and what they say; the README lists them."""
 
 
@@ -70,6 +38,7 @@ def build_task(submission: Submission, study: Study, images: Sequence[Image], de
     return {
         "resourceType": "Task",
         "id": submission.id,
+        "meta": {"profile": [names.profile("submission-task")]},
         "status": status.value,
         **({"statusReason": _reason(reason)} if reason else {}),
         "businessStatus": {"coding": [{"system": TASK_CODES, "code": business}], "text": WORDS[business]},
