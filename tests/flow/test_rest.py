@@ -546,7 +546,7 @@ async def test_the_capability_statement_is_fhir_and_keeps_its_promises(client: h
     assert_is_fhir(statement)
     for described in statement["rest"][0]["resource"]:
         for parameter in described.get("searchParam", []):
-            value = {"date": "2024", "token": "x", "reference": "x"}[parameter["type"]]
+            value = {"date": "2024", "token": "x", "reference": "x", "uri": "x", "string": "x"}[parameter["type"]]
             found = await client.get(f"/{described['type']}", params={parameter["name"]: value})
             assert found.status_code == 200, found.text
         for include in described.get("searchInclude", []):

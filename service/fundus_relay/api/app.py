@@ -18,10 +18,12 @@ from starlette.routing import Route
 
 from fundus_relay import __version__
 from fundus_relay.domain.errors import RelayError, StoreUnavailable
+from fundus_relay.fhir.definitions import KINDS
 from fundus_relay.pipeline.ports import Blobs, Clock, ImageArchive, Ledger
 from fundus_relay.pipeline.receive import Limits
 
 from .addresses import kind_of, not_allowed
+from .definitions import Definitions
 from .errors import NotAcceptable, NotFound, refusal_response
 from .guard import Guard
 from .negotiation import fhir_response, takes_json
@@ -66,6 +68,11 @@ def application(
     _route(app, "/fhir", {"POST": writes.exchange})
     _route(app, "/fhir/metadata", {"GET": reads.metadata})
     _route(app, "/fhir/Binary/{id}", {"GET": reads.binary}, is_json=False)
+    for kind in KINDS:
+        defined = Definitions(kind, public_url)
+        _route(app, f"/fhir/{kind}", {"GET": defined.search})
+        _route(app, f"/fhir/{kind}/_search", {"POST": defined.search_by_form})
+        _route(app, f"/fhir/{kind}/{{id}}", {"GET": defined.read})
     _route(app, "/fhir/{kind}", {"GET": reads.search, "POST": writes.create})
     _route(app, "/fhir/{kind}/_search", {"POST": reads.search_by_form})
     _route(app, "/fhir/{kind}/{id}", {"GET": reads.read, "PUT": writes.update})

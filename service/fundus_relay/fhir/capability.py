@@ -7,10 +7,12 @@ from datetime import datetime
 
 from fundus_relay.domain.values import Json
 
+from . import definitions, names
 from .search_parameters import EVERYWHERE, PARAMETERS
 
 _TAKEN = frozenset({"create", "update", "read", "vread", "search-type"})
 _SHOWN = frozenset({"read", "vread", "search-type"})
+_DEFINED = frozenset({"read", "search-type"})
 
 INTERACTIONS: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(
@@ -30,8 +32,20 @@ INTERACTIONS: Mapping[str, frozenset[str]] = {
     ),
     **dict.fromkeys(("DiagnosticReport", "Observation", "Task", "Provenance"), _SHOWN),
     "Binary": frozenset({"read"}),
+    **dict.fromkeys(definitions.KINDS, _DEFINED),
 }
 """Resource type → what may be done with it."""
+
+_PROFILES: Mapping[str, tuple[str, ...]] = {
+    "Media": ("accepted-media", "published-media", "withdrawn-media"),
+    "ImagingStudy": ("accepted-imaging-study",),
+    "DiagnosticReport": ("screening-report",),
+    "Observation": ("dr-presence", "eye-panel", "image-gradability", "lesion-regions", "referable-dr"),
+    "Device": ("analysis-device",),
+    "Provenance": ("report-provenance",),
+    "Task": ("submission-task",),
+}
+"""Profiles of the guide that resources of a type have."""
 
 _ORDER = ("create", "update", "read", "vread", "search-type")
 
@@ -49,6 +63,7 @@ def capability_statement(base: str, version: str, started: datetime) -> Json:
         "status": "active",
         "date": started.isoformat(timespec="seconds"),
         "kind": "instance",
+        "instantiates": [f"{names.CANONICAL}/CapabilityStatement/fundus-relay"],
         "software": {"name": "Fundus Relay", "version": version},
         "implementation": {
             "description": "Takes fundus photographs, has them analysed, publishes reports; not a record of care",
@@ -70,19 +85,27 @@ def capability_statement(base: str, version: str, started: datetime) -> Json:
 
 def _resource(kind: str) -> Json:
     can = INTERACTIONS[kind]
-    described: Json = {"type": kind, "interaction": [{"code": code} for code in _ORDER if code in can]}
-    if "search-type" in can:
+    described: Json = {"type": kind}
+    described |= {"supportedProfile": list(map(names.profile, _PROFILES[kind]))} if kind in _PROFILES else {}
+    described |= {"interaction": [{"code": code} for code in _ORDER if code in can]}
+    if "vread" in can:
         described |= {"versioning": "versioned", "readHistory": True, "conditionalRead": "full-support"}
-        described |= {"searchParam": _search_parameters(kind)}
+    if kind in definitions.KINDS:
+        described |= {"versioning": "no-version", "conditionalRead": "not-match"}
+    if "search-type" in can:
+        described |= {"searchParam": [{"name": name, "type": type} for name, type in _searched_by(kind).items()]}
         described |= {"searchInclude": include} if (include := _includes(kind)) else {}
     if "create" in can:
         described |= {"updateCreate": True, "conditionalCreate": True}
     return described
 
 
-def _search_parameters(kind: str) -> list[Json]:
+def _searched_by(kind: str) -> Mapping[str, str]:
+    """Search parameter → type."""
+    if kind in definitions.KINDS:
+        return definitions.PARAMETERS
     own = {name: "reference" if p.type == "reference" else "token" for name, p in PARAMETERS.get(kind, {}).items()}
-    return [{"name": name, "type": type} for name, type in {**EVERYWHERE, **own}.items()]
+    return {**EVERYWHERE, **own}
 
 
 def _includes(kind: str) -> list[str]:

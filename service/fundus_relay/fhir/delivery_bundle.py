@@ -10,6 +10,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from fundus_relay.domain.values import Json
 
+from . import names
 from .withdrawn import ENTERED_IN_ERROR, WITHDRAWN, withdrawn
 
 _ESCAPED = str.maketrans({"\\": "\\\\", "|": "\\|", ",": "\\,", "$": "\\$"})
@@ -54,6 +55,7 @@ def delivery_bundle(resources: Sequence[Json], known: Mapping[str, Json], gone: 
     written = [each for each in resources if each["resourceType"] != "Device" or _name(each) not in known]
     return {
         "resourceType": "Bundle",
+        "meta": {"profile": [names.profile("delivery-bundle")]},
         "type": "transaction",
         "entry": [
             *(_entry(resource, links, known, base_url) for resource in written),

@@ -55,6 +55,7 @@ def _device(key: str, name: str, *, manufacturer: str, version: str, note: str, 
     return {
         "resourceType": "Device",
         "id": id_of(identifier),
+        "meta": {"profile": [names.profile("analysis-device")]},
         "identifier": [identifier],
         "status": "active",
         "manufacturer": manufacturer,

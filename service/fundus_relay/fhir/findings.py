@@ -202,7 +202,7 @@ def _observation(
     return {
         "resourceType": "Observation",
         "id": id_of(named),
-        "meta": {"security": [codes.AI_LABEL]},
+        "meta": {"profile": [names.profile(kind)], "security": [codes.AI_LABEL]},
         "text": narrative([f"{eye['text']}: {code['text']}{': ' + told if told else ''} (AI-generated, unreviewed)"]),
         "identifier": [named],
         "status": "preliminary",

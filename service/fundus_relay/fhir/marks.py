@@ -19,7 +19,7 @@ from . import codes
 def marked(bundle: Json, *, ai_label: bool, profiles: bool) -> Json:
     """The transaction with these marks kept or left out; other labels of a resource stay."""
     return {
-        **bundle,
+        **_marked(bundle, ai_label, profiles),
         "entry": [{**entry, "resource": _marked(entry["resource"], ai_label, profiles)} for entry in bundle["entry"]],
     }
 

@@ -154,7 +154,7 @@ def _report(
     return {
         "resourceType": "DiagnosticReport",
         "id": id_of(named),
-        "meta": {"security": [codes.AI_LABEL]},
+        "meta": {"profile": [names.profile("screening-report")], "security": [codes.AI_LABEL]},
         "text": narrative(_warnings(images), lines),
         "identifier": [named],
         **{name: study.context[name] for name in ("basedOn",) if name in study.context},
@@ -222,10 +222,11 @@ def _panel(
     named = identifier(names.SID_RESULT, setting.study.key, "panel", eye or "")
     code = codes.concept("eye-panel")
     first = members[0]
-    kept = ("meta", "status", "category", "subject", "encounter", "issued", "performer")
+    kept = ("status", "category", "subject", "encounter", "issued", "performer")
     return {
         "resourceType": "Observation",
         "id": id_of(named),
+        "meta": {"profile": [names.profile("eye-panel")], "security": [codes.AI_LABEL]},
         **{name: first[name] for name in kept if name in first},
         **_effective(images),
         "text": narrative(
@@ -255,6 +256,7 @@ def _media(image: Image, stored: Json, study: Study, public_url: str) -> Json:
     return {
         "resourceType": "Media",
         "id": image.media_id,
+        "meta": {"profile": [names.profile("published-media")]},
         "identifier": [named],
         "status": "completed",
         "subject": study.subject,
@@ -276,6 +278,7 @@ def _provenance(
     return {
         "resourceType": "Provenance",
         "id": id_of(named),
+        "meta": {"profile": [names.profile("report-provenance")]},
         "target": [{"reference": target} for target in targets],
         "recorded": report["issued"],
         "reason": [{"coding": [codes.AI_LABEL]}],
