@@ -138,7 +138,7 @@ async def _nothing(*_: object) -> None: ...
 
 
 async def run(tx: Any, query: str, values: Sequence[object]) -> None:  # Any: the transaction's own way to the database
-    await tx._run(query, values)
+    await tx._do(query, values)
 
 
 async def add_image(tx: Transaction, study_id: str) -> Image:
