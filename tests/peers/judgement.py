@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.peers.program import java
 
-from fundus_relay.fhir.names import CANONICAL
-
 HERE = Path(__file__).parent
 TERMINOLOGY = HERE / "terminology"
-README = HERE.parents[1] / "README.md"
+GUIDE = HERE.parents[1] / "service" / "fundus_relay" / "guide" / "compiled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,7 @@ class Remark:
 
 
 class Judge:
-    """HL7's instance validator, R4 4.0.1, offline."""
+    """HL7's instance validator, R4 4.0.1 with our guide, offline."""
 
     def __init__(self, process: Popen[str]) -> None:
         self._process = process
@@ -44,12 +40,8 @@ class Judge:
     @classmethod
     @contextmanager
     def in_session(cls) -> Iterator[Judge]:
-        promised = re.findall(r"^\| `([a-z-]+)` \|", README.read_text(), re.MULTILINE)
-        with TemporaryDirectory() as folder:
-            write_code_system(Path(folder), "relay-outcome", promised)
-            write_code_system(Path(folder), "task", promised)
-            with java("judge", "judge.Main", CANONICAL, folder, str(TERMINOLOGY)) as process:
-                yield cls(process)
+        with java("judge", "judge.Main", str(GUIDE), str(TERMINOLOGY)) as process:
+            yield cls(process)
 
     def remarks(self, resource: Mapping[str, Any]) -> list[Remark]:
         """Errors and warnings."""
@@ -63,15 +55,3 @@ class Judge:
             for each in outcome.get("issue", [])
             if each["severity"] != "information"
         ]
-
-
-def write_code_system(folder: Path, name: str, codes: Sequence[str]) -> None:
-    """A CodeSystem of ours that has these codes and no other."""
-    system = {
-        "resourceType": "CodeSystem",
-        "url": f"{CANONICAL}/CodeSystem/{name}",
-        "status": "active",
-        "content": "complete",
-        "concept": [{"code": code} for code in dict.fromkeys(codes)],
-    }
-    (folder / f"{name}.json").write_text(json.dumps(system))

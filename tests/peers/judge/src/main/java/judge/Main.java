@@ -32,14 +32,14 @@ import org.hl7.fhir.r5.utils.validation.constants.BestPracticeWarningLevel;
 /**
  * HL7's instance validator: a resource a line on stdin, an OperationOutcome a line on stdout.
  *
- * Arguments: the canonical below which extensions need no definition, then folders of JSON definitions; the first wins.
+ * Arguments: folders of JSON definitions; of two with one url the first is taken.
  */
 public class Main {
   private final FhirContext fhir = FhirContext.forR4();
   private final ValidationSupportChain chain;
   private final FhirValidator validator;
 
-  private Main(String canonical, String[] folders) throws Exception {
+  private Main(String[] folders) throws Exception {
     fhir.setParserErrorHandler(new LenientErrorHandler(false));
     UnknownCodeSystemWarningValidationSupport unknown = new UnknownCodeSystemWarningValidationSupport(fhir);
     unknown.setNonExistentCodeSystemSeverity(IssueSeverity.WARNING);
@@ -52,7 +52,6 @@ public class Main {
     chain.setCodeableConceptValidationSuccessfulIfNotAllCodingsAreValid(true);
     FhirInstanceValidator hl7 = new FhirInstanceValidator(chain);
     hl7.setAnyExtensionsAllowed(false);
-    hl7.setCustomExtensionDomains(canonical);
     hl7.setErrorForUnknownProfiles(true);
     hl7.setBestPracticeWarningLevel(BestPracticeWarningLevel.Ignore);
     hl7.setAssumeValidRestReferences(true);  // otherwise the type of a relative reference is not looked at
@@ -109,7 +108,7 @@ public class Main {
   }
 
   public static void main(String[] args) throws Exception {
-    Main main = new Main(args[0], java.util.Arrays.copyOfRange(args, 1, args.length));
+    Main main = new Main(args);
     var lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
     var answers = new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);
     for (String line; (line = lines.readLine()) != null; ) answers.println(main.judge(line));
