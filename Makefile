@@ -21,8 +21,9 @@ demo: setup  ## one picture from EHR to report; IMAGE=path for one of your own
 serve: setup  ## service, analyser stand-in and demonstration EHR until SIGTERM
 	@exec $(BIN)/fundus-relay up
 
-test: setup clients  ## every test that needs no server of somebody else
-	$(BIN)/python -m pytest --ignore=tests/peers
+test: setup clients  ## every test that needs no server of somebody else; what the service says in them stays in out/said
+	@rm -rf out/said
+	TESTS_SAID=out/said $(BIN)/python -m pytest --ignore=tests/peers
 
 test-peers: setup peers profiles  ## the service judged by HAPI FHIR, Medplum's router, HL7's validator and the guide
 	$(BIN)/python -m pytest tests/peers tests/profiles

@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from tests.said import Heard
 
 from fundus_relay.adapters.blobs import DirectoryBlobs
 from fundus_relay.adapters.clock import SystemClock
@@ -30,7 +31,9 @@ def an_application(ledger: Ledger, folder: Path, **how: Any) -> FastAPI:  # Any:
         "max_body_bytes": 30_000_000,
         **how,
     }
-    return application(ledger=ledger, **parts)
+    app = application(ledger=ledger, **parts)
+    app.add_middleware(Heard)
+    return app
 
 
 class _Server(uvicorn.Server):

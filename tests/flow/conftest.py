@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.flow.world import World, a_world
+from tests.said import Heard
 
 from fundus_relay.adapters.database.embedded import embedded_postgres
 from fundus_relay.adapters.database.migrate import migrate
@@ -42,6 +43,6 @@ async def brittle_world(own_database: Path, tmp_path: Path) -> AsyncIterator[Wor
 
 @asynccontextmanager
 async def _with_an_ehr(pool: Pool, folder: Path) -> AsyncIterator[World]:
-    transport = httpx.ASGITransport(app=demonstration_ehr())
+    transport = httpx.ASGITransport(app=Heard(demonstration_ehr(), requests=True))
     async with httpx.AsyncClient(transport=transport, base_url="http://ehr.test") as ehr:
         yield a_world(pool, folder, ehr)

@@ -10,13 +10,18 @@ from subprocess import PIPE, Popen
 
 import pytest
 
-PEERS = Path(__file__).parents[2] / ".peers"
+ROOT = Path(__file__).parents[2]
+PEERS = ROOT / ".peers"
+HOME = ROOT / "out" / "profiles" / "home"
+"""Where `make profiles` puts FHIR's core package, without which the validator does not look at extensions."""
+
 JAVA = (
     "java",
     "-Xmx1g",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+    f"-Duser.home={HOME}",
 )
 
 
