@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-peers peers clients check bench profiles serve lock clean
+PAGES := service/fundus_relay/guide/site/content-security-policy.txt
+
+.PHONY: setup pages demo test test-peers peers clients check bench profiles serve lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.installed  ## the virtual environment with everything that the laptop needs
@@ -15,13 +17,18 @@ setup: .venv/.installed  ## the virtual environment with everything that the lap
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup  ## one picture from EHR to report; IMAGE=path for one of your own
+pages: $(PAGES)  ## the guide for people, which the service shows under /guide
+
+$(PAGES): .venv/.installed profiles/pages.py profiles/mkdocs.yml $(wildcard profiles/pages/* service/fundus_relay/guide/compiled/*.json)
+	@$(BIN)/python profiles/pages.py
+
+demo: setup pages  ## one picture from EHR to report; IMAGE=path for one of your own
 	@$(BIN)/fundus-relay demo $(if $(IMAGE),--image "$(IMAGE)")
 
-serve: setup  ## service, analyser stand-in and demonstration EHR until SIGTERM
+serve: setup pages  ## service, analyser stand-in and demonstration EHR until SIGTERM
 	@exec $(BIN)/fundus-relay up
 
-test: setup clients  ## every test that needs no server of somebody else; what the service says in them stays in out/said
+test: setup pages clients  ## every test that needs no server of somebody else; what the service says in them stays in out/said
 	@rm -rf out/said
 	TESTS_SAID=out/said $(BIN)/python -m pytest --ignore=tests/peers
 
@@ -76,5 +83,5 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
   --no-annotate --no-emit-package fundus-relay
 
 clean:
-	rm -rf .peers .venv .venv-* tests/clients/node_modules tests/peers/router/node_modules profiles/node_modules out var \
+	rm -rf .peers .venv .venv-* tests/clients/node_modules tests/peers/router/node_modules profiles/node_modules out var service/fundus_relay/guide/site \
 	  .mypy_cache .ruff_cache .pytest_cache

@@ -1,4 +1,4 @@
-"""The HTTP application: FHIR R4 under `/fhir`, probes beside it.
+"""The HTTP application: FHIR R4 under `/fhir`, pages for people under `/guide`, probes beside them.
 
 Every route answers with and without a slash at its end and never redirects: a redirected POST would send megabytes
 twice, and some clients drop their credentials on the way.
@@ -22,6 +22,7 @@ from fundus_relay.fhir.definitions import KINDS
 from fundus_relay.pipeline.ports import Blobs, Clock, ImageArchive, Ledger
 from fundus_relay.pipeline.receive import Limits
 
+from . import pages
 from .addresses import kind_of, not_allowed
 from .definitions import Definitions
 from .errors import NotAcceptable, NotFound, refusal_response
@@ -77,6 +78,7 @@ def application(
     _route(app, "/fhir/{kind}/_search", {"POST": reads.search_by_form})
     _route(app, "/fhir/{kind}/{id}", {"GET": reads.read, "PUT": writes.update})
     _route(app, "/fhir/{kind}/{id}/_history/{version}", {"GET": reads.vread})
+    app.router.routes.extend(pages.routes())
     app.add_route("/livez", _live, methods=["GET"])
     app.add_route("/readyz", _readiness(ledger), methods=["GET"])
     app.add_exception_handler(RelayError, _refused)
