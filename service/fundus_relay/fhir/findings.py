@@ -88,8 +88,10 @@ def _without_value(image: Image, setting: Setting, why: Json) -> list[Json]:
 def _gradability(
     image: Image, setting: Setting, *, is_fundus: bool, value: Json | None = None, why: Json | None = None
 ) -> Json:
+    frame = _frame(image, image.prepared) if image.prepared else []
     return {
         **_observation(image, setting, "image-gradability", codes.QUALITY_ANALYSIS, value=value, why=why),
+        **({"extension": [{"url": names.IMAGE_FRAME, "extension": frame}]} if frame else {}),
         "component": [{"code": codes.concept("is-fundus-image"), "valueBoolean": is_fundus}],
     }
 
@@ -142,21 +144,28 @@ def _lesion_map(image: Image, sent: PreparedPicture, lesions: tuple[Lesion, ...]
 
 def _bounding_box(image: Image, sent: PreparedPicture, lesion: Lesion) -> Json:
     """The box in pixels of the source raster as stored, and how the submitted picture relates to it."""
-    box, size = _in_source(image, sent, lesion.box), image.source.size
+    box = _in_source(image, sent, lesion.box)
     numbers = {"xMin": box.x_min, "yMin": box.y_min, "xMax": box.x_max, "yMax": box.y_max}
     return {
         "url": names.LESION_BOUNDING_BOX,
         "extension": [
             *({"url": name, "valueDecimal": _number(value)} for name, value in numbers.items()),
-            {"url": "columns", "valuePositiveInt": size.columns},
-            {"url": "rows", "valuePositiveInt": size.rows},
-            {"url": "frame", "valueCode": "source-image"},
-            {"url": "transform", "valueString": _transform(sent)},
+            *_frame(image, sent),
             {"url": "image", "valueReference": {"reference": f"Media/{image.media_id}"}},
-            {"url": "imageSha256", "valueString": image.source.sha256},
             {"url": "source", "valueString": lesion.source},
         ],
     }
+
+
+def _frame(image: Image, sent: PreparedPicture) -> list[Json]:
+    """The source raster as stored, and the picture that the analyser was given of it."""
+    return [
+        {"url": "columns", "valuePositiveInt": image.source.size.columns},
+        {"url": "rows", "valuePositiveInt": image.source.size.rows},
+        {"url": "frame", "valueCode": "source-image"},
+        {"url": "transform", "valueString": _transform(sent)},
+        {"url": "imageSha256", "valueString": image.source.sha256},
+    ]
 
 
 def _in_source(image: Image, sent: PreparedPicture, box: Box) -> Box:

@@ -21,6 +21,7 @@ RESULT_CODES: Final = f"{CANONICAL}/CodeSystem/netra-dr"
 """CodeSystem of what the analyser says; always sent, beside a standard coding where one is true."""
 
 LESION_BOUNDING_BOX: Final = profile("lesion-bounding-box")
+IMAGE_FRAME: Final = profile("image-frame")
 
 SID_RESULT: Final = f"{CANONICAL}/sid/result"
 SID_REPORT: Final = f"{CANONICAL}/sid/report"

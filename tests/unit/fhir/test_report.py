@@ -407,3 +407,20 @@ def test_the_normal_eye_is_the_only_one_that_reads_not_detected() -> None:
 
     assert NEGATIVE >= {"260415000", "dr-not-detected"} <= set(codes_in(presence))
     assert "ND" in codes_in(presence["interpretation"])
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_every_analysed_image_says_which_raster_it_is_and_what_the_analyser_was_given(name: str) -> None:
+    story = STORIES[name]
+    by_media = {f"Media/{image.media_id}": image for image in story.images}
+    gradability = [each for each in story.told().resources if "image-gradability" in json.dumps(each.get("code", {}))]
+
+    assert gradability
+    for each in gradability:
+        image = by_media[each["derivedFrom"][0]["reference"]]
+        (frame,) = each["extension"]
+        parts = {part["url"]: next(value for key, value in part.items() if key != "url") for part in frame["extension"]}
+        assert (parts["columns"], parts["rows"]) == (image.source.size.columns, image.source.size.rows)
+        assert parts["imageSha256"] == image.source.sha256
+        assert image.prepared is not None
+        assert f"submitted {image.prepared.size.columns} x {image.prepared.size.rows}" in parts["transform"]

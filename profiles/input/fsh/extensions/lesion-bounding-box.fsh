@@ -14,8 +14,8 @@ Description: "Where in a photograph the analyser marked a lesion, in pixels of t
     rows 1..1 and
     frame 1..1 and
     transform 1..1 and
-    image 1..1 and
     imageSha256 1..1 and
+    image 1..1 and
     source 1..1
 * extension[xMin] ^short = "left edge"
 * extension[xMin].value[x] 1..1

@@ -4,6 +4,7 @@ Id: image-gradability
 Title: "Gradability of the image"
 Description: "Whether an image is a fundus photograph and can be graded."
 * insert ImageFinding
+* extension contains ImageFrame named frame 0..1
 * obeys gradability-or-reason and no-fundus-no-grade
 * code = $local#image-gradability
 * value[x] only CodeableConcept
