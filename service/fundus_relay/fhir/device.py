@@ -11,6 +11,7 @@ from fundus_relay.domain.values import Json
 
 from . import names
 from .identity import id_of
+from .narrative import narrative
 
 DISCLAIMER = (
     "Netra.AI is an ancillary tool for qualified eye care professionals. It is not intended to diagnose, treat, cure, "
@@ -24,8 +25,15 @@ STANDIN = (
 )
 
 
+CAUTION = "AI-generated, unreviewed, not a diagnosis."
+
 METHODS = {False: "Netra.AI API 1.0", True: "Fundus Relay's stand-in for Netra.AI API 1.0"}
 """How a result was made, by whether a stand-in made it."""
+
+
+def cautions(*, is_standin: bool) -> list[str]:
+    """What stands in words wherever a result does."""
+    return [*([STANDIN] if is_standin else []), CAUTION]
 
 
 def analyser(*, is_standin: bool) -> Json:
@@ -42,6 +50,11 @@ def analyser(*, is_standin: bool) -> Json:
     )
 
 
+def name_of(device: Json) -> str:
+    """As people call it."""
+    return str(device["deviceName"][0]["name"])
+
+
 def relay() -> Json:
     """The Device that assembled the report."""
     note = "Relays photographs and answers; it analyses nothing itself."
@@ -56,6 +69,7 @@ def _device(key: str, name: str, *, manufacturer: str, version: str, note: str, 
         "resourceType": "Device",
         "id": id_of(identifier),
         "meta": {"profile": [names.profile("analysis-device")]},
+        "text": narrative([f"{name} ({version}), by {manufacturer}.", note]),
         "identifier": [identifier],
         "status": "active",
         "manufacturer": manufacturer,

@@ -7,6 +7,8 @@ picture's preparation says, and both frames are on record.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fundus_relay.domain.analysis import AnalysisFailed, Graded, Lesion, NotFundus, Ungradable
@@ -33,11 +35,13 @@ class Setting:
     Attributes:
         issued: FHIR instant.
         organization: shown as performer.
+        labels: what each image is called in words, by its id.
     """
 
     study: Study
     issued: str
     organization: str
+    labels: Mapping[str, str]
 
 
 def is_unreadable(image: Image) -> bool:
@@ -130,7 +134,7 @@ def _judgement(
 
 def _lesion_map(image: Image, sent: PreparedPicture, lesions: tuple[Lesion, ...], setting: Setting) -> Json:
     return {
-        **_observation(image, setting, "lesion-regions"),
+        **_observation(image, setting, "lesion-regions", told=_counted(lesions)),
         "component": [
             {
                 "extension": [_bounding_box(image, sent, lesion)],
@@ -140,6 +144,12 @@ def _lesion_map(image: Image, sent: PreparedPicture, lesions: tuple[Lesion, ...]
             for lesion in lesions
         ],
     }
+
+
+def _counted(lesions: Sequence[Lesion]) -> str:
+    """How many of what the analyser marked, in its words."""
+    counts = Counter(lesion.literal for lesion in lesions)
+    return f"{len(lesions)} marked: {', '.join(f'{word} ({count})' for word, count in counts.items())}"
 
 
 def _bounding_box(image: Image, sent: PreparedPicture, lesion: Lesion) -> Json:
@@ -203,16 +213,22 @@ def _observation(
     *standard: Json,
     value: Json | None = None,
     why: Json | None = None,
+    told: str = "",
 ) -> Json:
+    """What the findings of one image have in common.
+
+    Args:
+        told: in words, what neither `value` nor `why` says.
+    """
     named = identifier(names.SID_RESULT, setting.study.key, image.source.sha256, kind)
     code = codes.concept(kind, *standard)
-    eye = codes.EYES[image.laterality]
-    told = value["text"] if value else f"no value: {why['text']}" if why else ""
+    told = value["text"] if value else f"no value: {why['text']}" if why else told
+    sentence = f"{setting.labels[image.id]}: {code['text']}: {told} ({device.METHODS[image.is_standin]})."
     return {
         "resourceType": "Observation",
         "id": id_of(named),
         "meta": {"profile": [names.profile(kind)], "security": [codes.AI_LABEL]},
-        "text": narrative([f"{eye['text']}: {code['text']}{': ' + told if told else ''} (AI-generated, unreviewed)"]),
+        "text": narrative([sentence, *device.cautions(is_standin=image.is_standin)]),
         "identifier": [named],
         "status": "preliminary",
         "category": [{"coding": [codes.EXAM]}, {"coding": [codes.IMAGING]}],
@@ -224,7 +240,7 @@ def _observation(
         "performer": [{"display": setting.organization}],
         **({"valueCodeableConcept": value} if value else {}),
         **({"dataAbsentReason": why} if why else {}),
-        "bodySite": eye,
+        "bodySite": codes.EYES[image.laterality],
         "method": {
             "coding": [codes.AUTOMATED],
             "text": f"{device.METHODS[image.is_standin]}, automated analysis of colour fundus photograph",

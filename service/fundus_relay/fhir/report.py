@@ -80,17 +80,16 @@ def build_report(
         Unexplained: a lesion's box does not lie in the picture that the EHR knows.
     """
     told = _by_eye([image for image in images if image.state is not ImageState.CANCELLED])
-    setting = Setting(study, issued.isoformat(timespec="milliseconds"), organization)
+    setting = Setting(study, issued.isoformat(timespec="milliseconds"), organization, _labels(told))
     found = {image.id: findings(image, setting) for image in told}
-    labels = _labels(told)
     panels = [
-        _panel([image for image in told if image.laterality is eye and found[image.id]], labels, found, setting)
+        _panel([image for image in told if image.laterality is eye and found[image.id]], found, setting)
         for eye in dict.fromkeys(image.laterality for image in told if found[image.id])
     ]
     observations = [each for image in told for each in found[image.id]]
     pictured = [image for image in told if found[image.id] and image.media_id in media]
     analysers = [device.analyser(is_standin=kind) for kind in sorted({image.is_standin for image in pictured})]
-    report = _report(study, told, labels, [*panels, *observations], pictured, setting)
+    report = _report(study, told, [*panels, *observations], pictured, setting)
     return Report(
         (
             report,
@@ -98,7 +97,7 @@ def build_report(
             *panels,
             *analysers,
             device.relay(),
-            *(_media(image, media[image.media_id], study, public_url) for image in pictured),
+            *(_media(image, media[image.media_id], setting, public_url) for image in pictured),
             _provenance(report, [*observations, *panels], pictured, analysers, revision),
         )
     )
@@ -143,13 +142,12 @@ def _begin(captured: str) -> datetime:
 def _report(
     study: Study,
     images: Sequence[Image],
-    labels: Mapping[str, str],
     results: Sequence[Json],
     pictured: Sequence[Image],
     setting: Setting,
 ) -> Json:
     named = identifier(names.SID_REPORT, study.key)
-    lines = [(labels[image.id], _line(image)) for image in images]
+    lines = [(setting.labels[image.id], _line(image)) for image in images]
     conclusion = " ".join([*(f"{which}: {text}." for which, text in lines), *_warnings(images)])
     return {
         "resourceType": "DiagnosticReport",
@@ -169,7 +167,8 @@ def _report(
         "result": [{"reference": f"Observation/{each['id']}"} for each in results],
         **{name: study.context[name] for name in ("imagingStudy",) if name in study.context},
         "media": [
-            {"comment": labels[image.id], "link": {"reference": f"Media/{image.media_id}"}} for image in pictured
+            {"comment": setting.labels[image.id], "link": {"reference": f"Media/{image.media_id}"}}
+            for image in pictured
         ],
         "conclusion": conclusion,
     }
@@ -204,19 +203,20 @@ def _line(image: Image) -> str:
     return text
 
 
-def _said(image: Image, label: str) -> str:
+def _said(image: Image, setting: Setting) -> str:
     """An image's result in one sentence that says whose it is."""
-    return f"{label}: {_line(image)} ({device.METHODS[image.is_standin]})."
+    return f"{setting.labels[image.id]}: {_line(image)} ({device.METHODS[image.is_standin]})."
+
+
+def _cautions(images: Sequence[Image]) -> list[str]:
+    return device.cautions(is_standin=any(image.is_standin for image in images))
 
 
 def _warnings(images: Sequence[Image]) -> list[str]:
-    standin = [device.STANDIN] if any(image.is_standin for image in images) else []
-    return [*standin, "AI-generated, unreviewed, not a diagnosis.", device.DISCLAIMER]
+    return [*_cautions(images), device.DISCLAIMER]
 
 
-def _panel(
-    images: Sequence[Image], labels: Mapping[str, str], found: Mapping[str, Sequence[Json]], setting: Setting
-) -> Json:
+def _panel(images: Sequence[Image], found: Mapping[str, Sequence[Json]], setting: Setting) -> Json:
     """The findings of one eye; has no value of its own: a roll-up would be our claim, not the analyser's."""
     eye, members = images[0].laterality, [each for image in images for each in found[image.id]]
     named = identifier(names.SID_RESULT, setting.study.key, "panel", eye or "")
@@ -229,9 +229,7 @@ def _panel(
         "meta": {"profile": [names.profile("eye-panel")], "security": [codes.AI_LABEL]},
         **{name: first[name] for name in kept if name in first},
         **_effective(images),
-        "text": narrative(
-            [*(_said(image, labels[image.id]) for image in images), "AI-generated, unreviewed, not a diagnosis."]
-        ),
+        "text": narrative([*(_said(image, setting) for image in images), *_cautions(images)]),
         "identifier": [named],
         "code": code,
         "bodySite": codes.EYES[eye],
@@ -239,10 +237,11 @@ def _panel(
     }
 
 
-def _media(image: Image, stored: Json, study: Study, public_url: str) -> Json:
+def _media(image: Image, stored: Json, setting: Setting, public_url: str) -> Json:
     """The photograph as the EHR may keep it: no pixels, but where they can be fetched."""
-    named = identifier(names.SID_IMAGE, study.key, image.source.sha256)
+    named = identifier(names.SID_IMAGE, setting.study.key, image.source.sha256)
     content = {key: value for key, value in stored["content"].items() if key != "data"}
+    taken = f", taken {image.captured}" if image.captured else ""
     kept = (
         "createdDateTime",
         "createdPeriod",
@@ -257,9 +256,10 @@ def _media(image: Image, stored: Json, study: Study, public_url: str) -> Json:
         "resourceType": "Media",
         "id": image.media_id,
         "meta": {"profile": [names.profile("published-media")]},
+        "text": narrative([f"{setting.labels[image.id]}: fundus photograph{taken}."]),
         "identifier": [named],
         "status": "completed",
-        "subject": study.subject,
+        "subject": setting.study.subject,
         **{name: stored[name] for name in kept if name in stored},
         "content": {**content, "url": f"{public_url}/Binary/{image.media_id}"},
     }
@@ -275,10 +275,15 @@ def _provenance(
         {"coding": [{"system": names.PROVENANCE_PARTICIPANT, "code": code, "display": code.capitalize()}]}
         for code in ("author", "assembler")
     )
+    roles = [*(("Author", each) for each in analysers), ("Assembler", device.relay())]
     return {
         "resourceType": "Provenance",
         "id": id_of(named),
         "meta": {"profile": [names.profile("report-provenance")]},
+        "text": narrative(
+            [f"Revision {revision} of a screening report.", device.CAUTION],
+            [(role, device.name_of(each)) for role, each in roles],
+        ),
         "target": [{"reference": target} for target in targets],
         "recorded": report["issued"],
         "reason": [{"coding": [codes.AI_LABEL]}],

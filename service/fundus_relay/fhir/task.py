@@ -10,6 +10,7 @@ from fundus_relay.domain.states import DeliveryState, ImageState, TaskState
 from fundus_relay.domain.values import Delivery, Image, Json, Study, Submission
 
 from . import names
+from .narrative import narrative
 
 TASK_CODES = f"{names.CANONICAL}/CodeSystem/task"
 
@@ -39,6 +40,7 @@ def build_task(submission: Submission, study: Study, images: Sequence[Image], de
         "resourceType": "Task",
         "id": submission.id,
         "meta": {"profile": [names.profile("submission-task")]},
+        "text": narrative(_words(business, reason)),
         "status": status.value,
         **({"statusReason": _reason(reason)} if reason else {}),
         "businessStatus": {"coding": [{"system": TASK_CODES, "code": business}], "text": WORDS[business]},
@@ -118,6 +120,11 @@ def _reason(reason: str) -> Json:
     code, _, told = reason.partition(": ")
     words = REASONS.get(code, code)
     return {"coding": [{"system": TASK_CODES, "code": code}], "text": f"{words}: {told}" if told else words}
+
+
+def _words(business: str, reason: str | None) -> list[str]:
+    said = [WORDS[business], *([_reason(reason)["text"]] if reason else [])]
+    return [f"{each[0].upper()}{each[1:]}." for each in said]
 
 
 def _outputs(study: Study, deliveries: Sequence[Delivery], failures: Sequence[Image], submission: Submission) -> Json:

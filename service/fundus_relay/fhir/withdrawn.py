@@ -24,7 +24,7 @@ def withdrawn(resource: Json) -> Json:
     """A DiagnosticReport, Observation or Media that no longer stands."""
     taken_back = {**resource, "status": ENTERED_IN_ERROR}
     if resource["resourceType"] == "Media":
-        return taken_back
+        return {**taken_back, "text": narrative(["Withdrawn: no report refers to this photograph any more."])}
     if resource["resourceType"] == "DiagnosticReport":
         return {**taken_back, "text": narrative([WITHDRAWN, _PHOTOGRAPHS]), "conclusion": f"{WITHDRAWN} {_PHOTOGRAPHS}"}
     return {**taken_back, "text": narrative([WITHDRAWN])}
@@ -48,5 +48,6 @@ def _taken_back(resource: Json, report: Json, revision: int, issued: str) -> Jso
             return withdrawn(resource)
         case "Provenance":
             named = {"system": names.SID_REPORT, "value": f"{report['identifier'][0]['value']}/provenance/{revision}"}
-            return {**resource, "id": id_of(named), "recorded": issued}
+            words = narrative([f"Revision {revision} of a screening report: withdrawn.", _PHOTOGRAPHS])
+            return {**resource, "id": id_of(named), "recorded": issued, "text": words}
     return resource

@@ -18,6 +18,7 @@ from tests.golden.stories import (
     HALVED,
     ISSUED,
     LEFT,
+    LESIONS,
     NORMAL,
     REFERABLE,
     RIGHT,
@@ -38,6 +39,7 @@ from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Image, Json, PreparedPicture
 from fundus_relay.fhir import codes
 from fundus_relay.fhir.report import Report, fingerprint
+from fundus_relay.fhir.withdrawn import withdrawn_report
 
 STATUSES = {
     "DiagnosticReport": {"partial", "preliminary"},
@@ -291,6 +293,85 @@ def test_the_analysers_own_words_stay_beside_our_codes() -> None:
 
     assert presence["valueCodeableConcept"]["text"] == "Detected"
     assert referable["valueCodeableConcept"]["text"] == "YES"
+
+
+# ------------------------------------------------------------------------------------------------------------- words
+
+OUTSIDE = "<script>alert('&')</script><b"
+
+
+def in_words(resource: Json) -> str:
+    """What a person reads of the narrative."""
+    return " ".join(ElementTree.fromstring(resource["text"]["div"]).itertext())  # noqa: S314 - our own
+
+
+def results_of(report: Report) -> list[Json]:
+    return [each for each in report.resources if each["resourceType"] in {"DiagnosticReport", "Observation"}]
+
+
+@EVERY_STORY
+def test_the_words_of_every_result_say_that_a_machine_made_it_and_which(name: str) -> None:
+    for each in results_of(STORIES[name].told()):
+        assert "AI-generated, unreviewed, not a diagnosis." in in_words(each)
+        assert "Netra.AI" in in_words(each)
+
+
+@EVERY_STORY
+def test_every_resource_has_words_that_name_what_it_is_about(name: str) -> None:
+    about = {"Device": "by ", "Media": "fundus photograph", "Provenance": "Revision ", "Observation": " eye|Eye, side"}
+    for each in STORIES[name].told().resources:
+        assert re.search(about.get(each["resourceType"], " eye|Eye, side"), in_words(each))
+
+
+def test_the_words_of_what_is_taken_back_make_no_statement_any_more() -> None:
+    said = STORIES["right-referable-left-ungradable"].told().resources
+    for each in withdrawn_report(said, revision=2, issued="2026-11-26T09:30:15.250+00:00"):
+        if each["resourceType"] != "Device":
+            assert "ithdrawn" in in_words(each)
+            assert not re.search("detected|graded|Author", in_words(each))
+
+
+def test_no_words_of_a_stand_ins_result_could_be_taken_for_care() -> None:
+    for each in results_of(told(an_image(is_standin=True, analysis=REFERABLE))):
+        assert "nothing here may be used for care" in in_words(each)
+
+
+def test_the_words_of_two_images_of_one_eye_tell_which_is_meant() -> None:
+    of_presence = observations(told(an_image(), an_image(2, analysis=UNGRADABLE)), "dr-presence")
+
+    assert [in_words(each).partition(": ")[0] for each in of_presence] == [
+        "Right eye, image 1 of 2",
+        "Right eye, image 2 of 2",
+    ]
+
+
+def test_the_words_of_a_lesion_map_name_its_signs() -> None:
+    (lesions,) = observations(
+        told(an_image(analysis=replace(REFERABLE, lesions=(*LESIONS, LESIONS[0])))), "lesion-regions"
+    )
+
+    assert "4 marked: Deep Hemorrhage (2), Hard Exudate (1), Something New (1)" in in_words(lesions)
+
+
+def test_what_came_from_outside_stands_in_the_words_as_it_came_and_never_as_markup() -> None:
+    lesion = replace(LESIONS[0], literal=OUTSIDE, source=OUTSIDE)
+    literals = dict.fromkeys(("imageQuality", "drYes", "referrableDR"), OUTSIDE)
+    images = [
+        an_image(1, analysis=Graded(True, True, (lesion,), literals)),
+        an_image(2, LEFT, analysis=replace(UNGRADABLE, literals=literals)),
+    ]
+    study = a_study(subject={"reference": "Patient/1", "display": OUTSIDE}, context={"encounter": {"display": OUTSIDE}})
+    report = Story(study, images).told()
+
+    shown = [each for each in results_of(report) if OUTSIDE in in_words(each)]
+    assert {codes_of(each) for each in shown} == {"image-gradability", "dr-presence", "referable-dr", "lesion-regions"}
+    for each in (each for each in report.resources if "text" in each):
+        marks = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(each["text"]["div"]).iter()}  # noqa: S314 - our own
+        assert marks <= {"div", "p", "table", "tbody", "tr", "th", "td"}
+
+
+def codes_of(resource: Json) -> str:
+    return str(resource["code"]["coding"][-1]["code"])
 
 
 # ------------------------------------------------------------------------------------------------------------- boxes

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from fhir.resources.R4B.task import Task
@@ -103,6 +104,17 @@ def test_the_words_behind_a_code_stay_readable() -> None:
     text = told(an_image(), deliveries=[parked], revision=1)["statusReason"]["text"]
 
     assert text == "the EHR refuses the report: report-signed: DiagnosticReport/7"
+
+
+def test_a_tasks_words_say_how_far_it_is_and_why_and_hold_no_markup_of_others() -> None:
+    parked = a_delivery(DeliveryState.PARKED, reason="record-refused: <script>alert(1)</script>")
+
+    div = ElementTree.fromstring(told(an_image(), deliveries=[parked], revision=1)["text"]["div"])  # noqa: S314 - our own
+
+    assert [each.text for each in div] == [
+        "Waits for a person.",
+        "The EHR refuses the report: <script>alert(1)</script>.",
+    ]
 
 
 def test_one_eye_that_fails_leaves_the_other_its_report_and_is_named() -> None:
