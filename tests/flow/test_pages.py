@@ -127,3 +127,23 @@ async def test_what_the_pages_tell_a_sender_to_send_is_taken(client: httpx.Async
         answer = await client.post(path, json=json.loads(body.replace("<base64>", picture)))
         assert answer.status_code in {200, 201}, answer.text
         assert all(entry["response"]["status"].startswith("201") for entry in answer.json().get("entry", []))
+
+
+async def test_a_photograph_is_answered_as_the_pages_say(client: httpx.AsyncClient) -> None:
+    sent = re.search(r"```json\n(.*?)```", CONNECT.read_text(), re.DOTALL)
+    told = re.search(r"```http\nHTTP/1.1 (\d+) \w+\n(.*?)```", CONNECT.read_text(), re.DOTALL)
+    assert sent
+    assert told
+
+    answer = await client.post(
+        "/fhir/Media", json=json.loads(sent[1].replace("<base64>", base64.b64encode(a_jpeg()).decode()))
+    )
+
+    kept = answer.json()
+    said = told[2].replace("<base>", f"{BASE}/fhir").replace("<id>", kept["id"])
+    assert answer.status_code == int(told[1])
+    assert {answer.headers[name] == value for name, value in (line.split(": ", 1) for line in said.splitlines())} == {
+        True
+    }
+    assert kept["content"].keys() >= {"url"}
+    assert "data" not in kept["content"]
