@@ -48,9 +48,10 @@ def opinions(resources: Sequence[Json]) -> list[list[list[str]]]:
 
 
 def test_a_second_validator_finds_nothing_wrong_with_what_we_say(capsys: pytest.CaptureFixture[str]) -> None:
-    said = dict([*from_stories(), *from_tests()])
-    told = dict(zip(said, opinions(list(said.values())), strict=True))
-    wrong = {name: left for name, found in told.items() if (left := [each for each in found if not known(each)])}
+    told = [*from_stories(), *from_tests()]
+    said = {name: each for name, each in told if each["resourceType"] != "Binary"}  # it takes none over 1 MB
+    heard = dict(zip(said, opinions(list(said.values())), strict=True))
+    wrong = {name: left for name, found in heard.items() if (left := [each for each in found if not known(each)])}
 
     with capsys.disabled():
         print(f"\njudged by Medplum: {len(said)} resources; open: {len(wrong)}")
