@@ -117,7 +117,8 @@ async def test_everything_that_we_say_is_valid(
             f" reviewed warnings {len(everything)} of {len(REVIEWED)} kinds"
         )
     assert [f"{name}: {each}" for name, left in open_remarks.items() for each in left] == []
-    assert [known for known in REVIEWED if not any(map(known.covers, everything))] == [], "no longer needed"
+    if SAID.is_dir():  # else what some of them are about was not said
+        assert [known for known in REVIEWED if not any(map(known.covers, everything))] == [], "no longer needed"
 
 
 def count(remarks: Mapping[str, Sequence[Remark]], *severities: str) -> int:

@@ -56,7 +56,7 @@ def test_a_second_validator_finds_nothing_wrong_with_what_we_say(capsys: pytest.
     with capsys.disabled():
         print(f"\njudged by Medplum: {len(said)} resources; open: {len(wrong)}")
     assert wrong == {}
-    assert KNOWN.keys() == {rule for found in told.values() for each in found for rule in known(each)}, (
+    assert KNOWN.keys() == {rule for found in heard.values() for each in found for rule in known(each)}, (
         "no longer needed"
     )
 
