@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from tests.fakes.study_archive import FakeStudyArchive
 from tests.said import Heard
 
 from fundus_relay.adapters.blobs import DirectoryBlobs
@@ -26,6 +27,7 @@ def an_application(ledger: Ledger, folder: Path, **how: Any) -> FastAPI:  # Any:
     parts: dict[str, Any] = {
         "blobs": DirectoryBlobs(folder),
         "archive": HttpImageArchive(sources=(), private_networks=()),
+        "studies": FakeStudyArchive(),
         "clock": SystemClock(),
         "limits": Limits(),
         "max_body_bytes": 30_000_000,
@@ -43,11 +45,11 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(app: Any) -> AsyncIterator[str]:  # Any: an ASGI application
-    """Its base URL, `http://127.0.0.1:PORT`, once it answers."""
+async def served(app: Any, **tls: Any) -> AsyncIterator[str]:  # Any: an ASGI application; uvicorn's settings
+    """Its base URL, `http://127.0.0.1:PORT`, once it answers; `https://localhost:PORT` when there is a certificate."""
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    server = _Server(uvicorn.Config(app, log_config=None, http="httptools", timeout_graceful_shutdown=1))
+    server = _Server(uvicorn.Config(app, log_config=None, http="httptools", timeout_graceful_shutdown=1, **tls))
     app.state.connections = server.server_state.connections
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
@@ -56,7 +58,7 @@ async def served(app: Any) -> AsyncIterator[str]:  # Any: an ASGI application
                 serving.result()
                 raise RuntimeError("the server ended before it started")
             await asyncio.sleep(0.01)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        yield f"{'https://localhost' if tls else 'http://127.0.0.1'}:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
         await serving

@@ -20,6 +20,7 @@ from fundus_relay.adapters.database.embedded import embedded_postgres
 from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.migrate import migrate
 from fundus_relay.adapters.database.pool import Pool, open_pool
+from fundus_relay.adapters.dicomweb import DicomwebArchive
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.adapters.image_archive import HttpImageArchive
 from fundus_relay.pipeline.ports import Blobs, Clock, Job, Ports
@@ -62,9 +63,11 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
             httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=settings.record.timeout.total_seconds())
         )
         analyser = await stack.enter_async_context(NetraAnalyser(settings.analyser, TokenRow(pool), clock))
+        archive = await stack.enter_async_context(DicomwebArchive(settings.acquisition.archives, clock))
         ports = Ports(
             ledger=ledger,
             blobs=_blobs(settings),
+            archive=archive,
             analyser=analyser,
             records={settings.record.name: FhirTransactionRecord(settings.record, outside)},
             clock=clock,
@@ -95,6 +98,13 @@ def _rules(settings: Settings) -> Rules:
         poll_interval=settings.analyser.poll_interval,
         give_up_after=settings.analyser.give_up_after,
         ambiguous_upload=settings.analyser.ambiguous_upload,
+        modalities=settings.acquisition.modalities,
+        other_modalities=settings.acquisition.other_modalities,
+        sop_classes=frozenset(settings.acquisition.sop_classes),
+        max_instance_bytes=settings.acquisition.max_instance_bytes,
+        max_pixels=settings.intake.max_pixels,
+        wait_for_late=settings.acquisition.wait_for_late,
+        acquisition_horizon=settings.acquisition.horizon,
     )
 
 
@@ -105,6 +115,7 @@ def _public_url(settings: Settings) -> str:
 
 async def run(service: Service, stop: asyncio.Event, **how: Any) -> None:  # Any: run_worker's keywords
     """Do the durable work until `stop` is set."""
+    from fundus_relay.pipeline.acquire import acquire
     from fundus_relay.pipeline.collect import collect
     from fundus_relay.pipeline.delivery import deliver
     from fundus_relay.pipeline.journey import advance_image
@@ -129,7 +140,10 @@ async def run(service: Service, stop: asyncio.Event, **how: Any) -> None:  # Any
     async def discard() -> None:
         await collect(ports)
 
-    handlers = {Job.IMAGE: image, Job.STUDY: study, Job.DELIVERY: delivery}
+    async def acquisition(acquisition_id: str) -> None:
+        await acquire(acquisition_id, ports, rules)
+
+    handlers = {Job.ACQUISITION: acquisition, Job.IMAGE: image, Job.STUDY: study, Job.DELIVERY: delivery}
     await run_worker(service.pool, service.ledger, ports.clock, handlers, ask, discard, stop, **how)
 
 
@@ -143,6 +157,7 @@ async def answer(service: Service, stop: asyncio.Event) -> None:
         ledger=service.ledger,
         blobs=service.ports.blobs,
         archive=HttpImageArchive(settings.intake.image_sources, settings.intake.private_networks),
+        studies=service.ports.archive,
         clock=service.ports.clock,
         limits=Limits(max_picture_bytes=settings.intake.max_picture_bytes, max_pixels=settings.intake.max_pixels),
         max_body_bytes=settings.intake.max_body_bytes,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import signal
@@ -15,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from fundus_relay import telemetry
+from fundus_relay import memory, telemetry
 from fundus_relay.adapters.clock import SystemClock
 from fundus_relay.adapters.database.migrate import migrate
 from fundus_relay.api.server import CannotListen, listen
@@ -63,8 +62,7 @@ async def _serve(settings: Settings, only: str | None) -> None:
                 parts.append(answer(service, stop))
             if only != "api":
                 parts.append(run(service, stop))
-            gc.collect()
-            gc.freeze()  # modules and models live as long as we do: not walked again at every full collection
+            memory.settle()
             log.info("started", extra={"part": only or "all", "port": settings.http.port})
             async with asyncio.TaskGroup() as group:
                 for part in parts:

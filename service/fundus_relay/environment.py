@@ -86,6 +86,8 @@ def _told(error: ErrorDetails, prefix: str, fields: dict[str, FieldInfo]) -> lis
     names = ["__".join([prefix + path[0], *path[1:end]]) for end in range(1, len(path) + 1)]
     name = next((each for each in names if each in fields), "")
     if error["type"] == "missing":
+        if name and not fields[name].is_required():  # in an entry of a list
+            return [f"{name}: each entry needs {path[-1].lower()}"]
         needed = [each for each, field in fields.items() if field.is_required()]
         return [f"{each}: is required" for each in needed if each == name or each.startswith(f"{names[-1]}__")]
     return [f"{name}: {error['msg'].removeprefix('Value error, ')}"]

@@ -13,9 +13,19 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from fundus_relay.domain.dicom import PHOTOGRAPHS
 from fundus_relay.domain.policy import AmbiguousUpload
 
 LONGEST_DURATION = timedelta(days=366)
@@ -102,6 +112,7 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 Token = Annotated[Secret, AfterValidator(_token)]
 HttpUrls = Annotated[tuple[HttpUrl, ...], NoDecode, BeforeValidator(_json_list)]
+Words = Annotated[tuple[Text, ...], NoDecode, BeforeValidator(_json_list)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_json_list)]
 
@@ -185,6 +196,64 @@ class Destination(_Part):
     )
 
 
+class Archive(_Part):
+    """An archive of studies; who we are to it: nobody, a user, the bearer of a token, or an OAuth 2 client."""
+
+    base_url: HttpUrl = Field(description="of its DICOMweb service")
+    username: Text | None = None
+    password: Secret | None = None
+    bearer_token: Token | None = None
+    token_url: HttpUrl | None = None
+    client_id: Text | None = None
+    client_secret: Secret | None = None
+    scope: Text | None = None
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+    certificate_authority: Path | None = None
+    timeout: Duration = timedelta(seconds=300)
+
+    @model_validator(mode="after")
+    def _is_one_of_us(self) -> Archive:
+        """One manner of credentials, and all of it."""
+        manners = (
+            (self.username, self.password),
+            (self.bearer_token,),
+            (self.token_url, self.client_id, self.client_secret),
+        )
+        begun = [parts for parts in manners if any(part is not None for part in parts)]
+        if len(begun) > 1 or any(part is None for parts in begun for part in parts):
+            raise ValueError(
+                "needs username and password, or bearer_token, or token_url, client_id and client_secret, or none"
+            )
+        if (self.client_certificate is None) != (self.client_key is None):
+            raise ValueError("needs client_certificate and client_key together")
+        return self
+
+
+Archives = Annotated[tuple[Archive, ...], NoDecode, BeforeValidator(_json_list)]
+
+
+class Acquisition(_Part):
+    archives: Archives = Field(
+        (),
+        description="JSON list of DICOMweb archives that may be asked, each with `base_url` and, as needed, `username`"
+        " and `password`, `bearer_token`, or `token_url`, `client_id`, `client_secret` and `scope` (OAuth 2);"
+        " `client_certificate`, `client_key`, `certificate_authority` (files); `timeout`. The first is asked for"
+        " studies that name no Endpoint",
+    )
+    modalities: Words = Field(("OP",), description="modalities of photographs")
+    other_modalities: Words = Field(
+        ("XC", "OT", "SC"), description="modalities that are taken when a study has none of those"
+    )
+    sop_classes: Words = Field(tuple(sorted(PHOTOGRAPHS)), description="SOP classes that are taken at all")
+    max_instance_bytes: int = Field(200_000_000, ge=1, description="largest DICOM file taken")
+    wait_for_late: Duration = Field(
+        timedelta(minutes=10),
+        description="that a report waits for photographs which the archive should have and has not",
+    )
+    horizon: Duration = Field(timedelta(hours=72), description="of trying to fetch a study, before parking")
+
+
 _READ = SettingsConfigDict(
     env_prefix="FUNDUS_RELAY_", env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
 )
@@ -208,6 +277,7 @@ class Settings(BaseSettings):
     database: Database = Database()
     blobs: BlobStore = BlobStore()
     intake: Intake = Intake()
+    acquisition: Acquisition = Acquisition()
     analyser: NetraAccount
     record: Destination
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")

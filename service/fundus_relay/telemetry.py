@@ -18,6 +18,7 @@ from fundus_relay.domain.errors import RelayError
 
 FIELDS = frozenset(
     {
+        "acquisition",
         "address",
         "attempt",
         "code",
@@ -51,7 +52,7 @@ FIELDS = frozenset(
         "version",
     }
 )
-"""Every field that a log line may have. `subject` is a row's kind (image, study, delivery), never a person."""
+"""Every field that a log line may have. `subject` is a row's kind, such as `image`, never a person."""
 
 LIBRARIES_AT_WARNING = ("httpx", "httpcore", "uvicorn", "uvicorn.error", "procrastinate", "psycopg", "asyncio", "PIL")
 

@@ -59,6 +59,7 @@ class FakeAnalyser:
         asks_until_done: how many questions for a job are answered with QUEUED; `finish` ends the wait.
 
     Attributes:
+        look: what it sees in a picture of which it was told nothing, if it has eyes.
         before_turn, when_asked, when_taken: what else happens before a turn to upload is given, before an upload is
             taken, and before its answer arrives.
     """
@@ -71,6 +72,7 @@ class FakeAnalyser:
         self.knows_us = True
         self.unavailable_for = 0
         self.labels: list[str] = []
+        self.look: Callable[[bytes], Analysis] | None = None
         self.before_turn: Callable[[], Awaitable[None]] | None = None
         self.when_asked: Callable[[], Awaitable[None]] | None = None
         self.when_taken: Callable[[], Awaitable[None]] | None = None
@@ -135,6 +137,8 @@ class FakeAnalyser:
         job_id = f"job-{len(self._jobs) + 1}"
         self._jobs[job_id] = _Job(_sha256(picture), fault, self.asks_until_done)
         self._asked[_sha256(picture)] += 1
+        if self.look is not None:
+            self._conclusions.setdefault(_sha256(picture), self.look(picture))
         if self.when_taken is not None:
             await self.when_taken()
         if fault is Fault.ANSWER_LOST:

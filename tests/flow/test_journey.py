@@ -165,6 +165,20 @@ async def test_an_analyser_that_stays_silent_parks_the_image_and_a_person_may_as
     assert world.analyser.times_paid == 1
 
 
+async def test_a_picture_is_not_decoded_while_another_is(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE))
+    (image,) = await world.images()
+
+    async with world.ports.decoding:
+        preparing = asyncio.create_task(prepare_image(image, world.ports, world.rules))
+        await asyncio.wait([preparing], timeout=0.2)
+        assert not preparing.done()
+
+    assert await preparing
+    (image,) = await world.images()
+    assert image.state is ImageState.PREPARED
+
+
 async def test_the_same_picture_sent_twice_is_paid_once(world: World) -> None:
     (first,) = await world.accept(await a_photograph(world, EYE))
     await world.finish()

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 from tests.fakes.analyser import FakeAnalyser
+from tests.fakes.study_archive import FakeStudyArchive
 
 from fundus_relay.adapters.blobs import DirectoryBlobs
 from fundus_relay.adapters.database.ledger import PostgresLedger
@@ -23,6 +24,7 @@ from fundus_relay.domain.policy import AmbiguousUpload
 from fundus_relay.domain.values import Accepted, Entry, Image, StoredPicture, Submitted
 from fundus_relay.imaging.format import examine
 from fundus_relay.pipeline.accept import accept
+from fundus_relay.pipeline.acquire import acquire
 from fundus_relay.pipeline.delivery import deliver
 from fundus_relay.pipeline.journey import advance_image
 from fundus_relay.pipeline.poll import poll
@@ -67,6 +69,7 @@ class World:
     queue: deque[tuple[Job, str]]
     pool: Pool
     analyser: FakeAnalyser
+    archive: FakeStudyArchive
     ehr: httpx.AsyncClient
     rules: Rules = field(
         default_factory=lambda: Rules(
@@ -78,7 +81,7 @@ class World:
     )
 
     async def accept(self, *entries: Entry, bundle: str | None = "transaction") -> list[Accepted]:
-        answers = await accept(Submitted(entries, bundle), self.ports.ledger, self.clock)
+        answers = await accept(Submitted(entries, bundle), self.ports.ledger, self.ports.archive, self.clock)
         return [answer for answer in answers if isinstance(answer, Accepted)]
 
     async def run_jobs(self) -> None:
@@ -89,6 +92,8 @@ class World:
 
     async def run(self, job: Job, id: str) -> None:
         match job:
+            case Job.ACQUISITION:
+                await acquire(id, self.ports, self.rules)
             case Job.IMAGE:
                 await advance_image(id, self.ports, self.rules)
             case Job.STUDY:
@@ -158,6 +163,7 @@ class World:
 def a_world(pool: Pool, blobs: Path, ehr: httpx.AsyncClient) -> World:
     """A world with the EHR that this client's base URL leads to."""
     clock, queue, analyser = ManualClock(), deque[tuple[Job, str]](), FakeAnalyser()
+    archive = FakeStudyArchive()
 
     async def enqueue(_: Connection, jobs: Sequence[tuple[Job, str]], *, is_first: bool = False) -> None:
         queue.extend(job for job in jobs if job not in queue)
@@ -165,11 +171,12 @@ def a_world(pool: Pool, blobs: Path, ehr: httpx.AsyncClient) -> World:
     ports = Ports(
         ledger=PostgresLedger(pool, clock, enqueue),
         blobs=DirectoryBlobs(blobs),
+        archive=archive,
         analyser=analyser,
         records={"ehr": FhirTransactionRecord(Destination(base_url=str(ehr.base_url.join("fhir"))), ehr)},
         clock=clock,
     )
-    return World(ports, clock, queue, pool, analyser, ehr)
+    return World(ports, clock, queue, pool, analyser, archive, ehr)
 
 
 async def a_photograph(world: World, picture: bytes, *, method: str = "POST", **media: Any) -> Entry:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.analyser import FakeAnalyser
+from tests.fakes.study_archive import FakeStudyArchive
 from tests.interruption import Interruption
 from tests.system.dying_worker import QUICK
 from tests.unit.imaging.pictures import a_jpeg
@@ -62,7 +63,7 @@ async def submit(ports: Ports, patient: str) -> None:
         "content": {"contentType": "image/jpeg"},
     }
     stored = StoredPicture(sha256, "image/jpeg", len(picture), examine(picture).size)
-    await accept(Submitted((Entry(media, picture=stored, element="Media"),)), ports.ledger, ports.clock)
+    await accept(Submitted((Entry(media, picture=stored, element="Media"),)), ports.ledger, ports.archive, ports.clock)
 
 
 async def images(pool: Pool, ports: Ports) -> list[Image | None]:
@@ -79,7 +80,7 @@ async def test_an_answer_outlives_the_lane_that_stops_because_the_database_is_aw
         async with open_pool(url) as pool:
             clock, analyser = WaitingRoom(server), FakeAnalyser()
             ledger = PostgresLedger(pool, clock, Engine().enqueue)
-            ports = Ports(ledger, DirectoryBlobs(tmp_path / "blobs"), analyser, {}, clock)
+            ports = Ports(ledger, DirectoryBlobs(tmp_path / "blobs"), FakeStudyArchive(), analyser, {}, clock)
             rules = Rules("http://relay.test/fhir", "Test clinic", {})
             analyser.when_taken = partial(asyncio.to_thread, server.stop)
 

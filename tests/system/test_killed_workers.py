@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.fakes.study_archive import FakeStudyArchive
 from tests.serving import served
 from tests.system.dying_worker import CROWD, POINTS
 from tests.unit.imaging.pictures import a_jpeg
@@ -66,7 +67,9 @@ class Outside:
             "content": {"contentType": "image/jpeg"},
         }
         stored = StoredPicture(sha256, "image/jpeg", len(picture), examine(picture).size)
-        (taken,) = await accept(Submitted((Entry(media, picture=stored, element="Media"),)), self.ledger, SystemClock())
+        (taken,) = await accept(
+            Submitted((Entry(media, picture=stored, element="Media"),)), self.ledger, FakeStudyArchive(), SystemClock()
+        )
         assert isinstance(taken, Accepted) and taken.task_id
         return taken.task_id
 

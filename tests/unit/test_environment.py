@@ -49,6 +49,12 @@ def test_everything_that_is_missing_is_named_at_once(environment: pytest.MonkeyP
     assert wrong() == [f"{name}: is required" for name in NEEDED]
 
 
+def test_an_archive_without_its_address_is_named_by_the_list_it_is_in(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("FUNDUS_RELAY_ACQUISITION__ARCHIVES", '[{"username": "u", "password": "s3cret"}]')
+
+    assert wrong() == ["FUNDUS_RELAY_ACQUISITION__ARCHIVES: each entry needs base_url"]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

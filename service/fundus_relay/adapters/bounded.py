@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 
 import httpx
+
+_PASSING = frozenset({408, 425, 429})
 
 
 async def ask(client: httpx.AsyncClient, request: httpx.Request, *, longest: int, within: timedelta) -> httpx.Response:
@@ -30,6 +33,17 @@ async def ask(client: httpx.AsyncClient, request: httpx.Request, *, longest: int
         finally:
             await answer.aclose()
     return httpx.Response(answer.status_code, headers=_plain(answer.headers), content=bytes(content))
+
+
+def is_passing(answer: httpx.Response) -> bool:
+    """Whether the same request may succeed later, by the status."""
+    return answer.status_code in _PASSING or answer.status_code >= 500
+
+
+def seconds_to_wait(answer: httpx.Response) -> timedelta | None:
+    """Retry-After, when it is a number of seconds."""
+    stated = answer.headers.get("retry-after", "")
+    return timedelta(seconds=int(stated)) if re.fullmatch(r"[0-9]{1,6}", stated) else None
 
 
 def _plain(headers: httpx.Headers) -> list[tuple[str, str]]:

@@ -8,20 +8,20 @@ they would lead past the list. No credentials are sent.
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from socket import SOCK_STREAM
-from unicodedata import normalize
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult
 
 import httpx
 
 from fundus_relay.domain.errors import PictureTooLarge, Rejected, Unavailable
 from fundus_relay.pipeline.ports import Draft
+
+from .bounded import is_passing, seconds_to_wait
+from .places import Base, plain, port
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -30,18 +30,6 @@ CONNECT_WITHIN_S = 5.0
 SILENT_AT_MOST_S = 30.0
 FETCH_WITHIN_S = 120.0
 
-_PORTS = {"http": 80, "https": 443}
-_FOREIGN = re.compile(r"[^!-\[\]^-~]|#")  # white space, control characters, backslash, what is not ASCII, fragments
-_TRICKS = re.compile(
-    r"%(?![0-9a-f]{2})"  # no escape, or one of a dialect: %u002e
-    r"|%2[ef5]|%5c"  # dots, slashes and backslashes, and the percent sign that would hide any of them one level deeper
-    r"|(?:^|/)\.{1,2}(?:[/;]|%3b|\Z)",  # steps up, also with a parameter, which some servers cut off before they step
-    re.IGNORECASE,
-)
-"""What one reader unescapes and another does not."""
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_STEPS = re.compile(r"[./\\;%]")
-_PASSING = frozenset({408, 425, 429})
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
@@ -74,11 +62,11 @@ class HttpImageArchive:
             private_networks: where those servers may lie besides the public internet, loopback included if listed.
                 Link-local addresses, where clouds keep their secrets, are never asked.
         """
-        self._sources = [_Base(source) for source in sources]
+        self._sources = [Base(source) for source in sources]
         self._private_networks = tuple(private_networks)
 
     async def fetch(self, url: str, draft: Draft, *, limit: int) -> str:
-        parts = _split(url)
+        parts = plain(url)
         if parts is None or not any(source.holds(parts) for source in self._sources):
             raise ImageUrlNotAllowed("the URL is not below a server that is listed here")
         try:
@@ -90,7 +78,7 @@ class HttpImageArchive:
     async def _addresses(self, parts: SplitResult) -> list[Address]:
         """Where the host lies; all of it must be allowed."""
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, _port(parts), type=SOCK_STREAM)
+            found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port(parts), type=SOCK_STREAM)
         except OSError as exc:
             raise ImageSourceUnavailable("the picture's server has no address") from exc
         addresses = [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
@@ -126,49 +114,6 @@ class HttpImageArchive:
         return ssl.create_default_context()
 
 
-class _Base:
-    """A base URL that pictures may lie under."""
-
-    def __init__(self, url: str) -> None:
-        parts = _split(url)
-        if parts is None or parts.query:
-            raise ValueError(f"no base URL for pictures: {url}")
-        self._origin = _origin(parts)
-        self._path = parts.path.rstrip("/") + "/"
-
-    def holds(self, parts: SplitResult) -> bool:
-        return _origin(parts) == self._origin and parts.path.startswith(self._path)
-
-
-def _split(url: str) -> SplitResult | None:
-    """A URL that says one thing to every reader, or None."""
-    try:
-        parts = urlsplit(url)
-        is_plain = parts.scheme in _PORTS and parts.hostname and "@" not in parts.netloc and _port(parts) > 0
-    except ValueError:
-        return None
-    return parts if is_plain and not _FOREIGN.search(url) and _says_one_thing(parts.path) else None
-
-
-def _says_one_thing(path: str) -> bool:
-    """Whether a path steps nowhere, whoever unescapes it, how often, and into whichever alphabet."""
-    if _TRICKS.search(path):
-        return False
-    try:
-        text = unquote(path, errors="strict")
-    except UnicodeDecodeError:  # also an overlong spelling of a slash
-        return False
-    return not _CONTROLS.search(text) and _STEPS.findall(normalize("NFKC", text)) == _STEPS.findall(text)
-
-
-def _origin(parts: SplitResult) -> tuple[str, str, int]:
-    return parts.scheme, (parts.hostname or "").rstrip("."), _port(parts)
-
-
-def _port(parts: SplitResult) -> int:
-    return parts.port if parts.port is not None else _PORTS[parts.scheme]
-
-
 def _embedded(address: Address) -> Address:
     """The IPv4 address that an IPv6 address stands for, if it does."""
     if isinstance(address, IPv6Address):
@@ -181,7 +126,7 @@ def _embedded(address: Address) -> Address:
 async def _get(client: httpx.AsyncClient, address: Address, parts: SplitResult, draft: Draft, limit: int) -> str:
     """One request to one address, with the name that the URL has."""
     place = f"[{address}]" if address.version == 6 else str(address)
-    target = parts._replace(netloc=f"{place}:{_port(parts)}").geturl()
+    target = parts._replace(netloc=f"{place}:{port(parts)}").geturl()
     headers = {"Host": parts.netloc, "Accept": "image/jpeg, image/png, image/*;q=0.8", "Accept-Encoding": "identity"}
     async with client.stream("GET", target, headers=headers, extensions={"sni_hostname": parts.hostname}) as answer:
         _check_answer(answer, limit)
@@ -194,10 +139,10 @@ async def _get(client: httpx.AsyncClient, address: Address, parts: SplitResult, 
 
 
 def _check_answer(answer: httpx.Response, limit: int) -> None:
-    if answer.status_code in _PASSING or answer.status_code >= 500:
+    if is_passing(answer):
         raise ImageSourceUnavailable(
             f"the picture's server answered {answer.status_code}",
-            retry_after=_retry_after(answer.headers.get("retry-after", "")),
+            retry_after=seconds_to_wait(answer),
         )
     if answer.status_code != 200:
         raise ImageNotThere(f"the picture's server answered {answer.status_code}")
@@ -205,7 +150,3 @@ def _check_answer(answer: httpx.Response, limit: int) -> None:
         raise ImageNotThere("the picture's server sends it compressed though asked not to")
     if int(answer.headers.get("content-length", "0")) > limit:
         raise PictureTooLarge(f"the picture has more than {limit} bytes")
-
-
-def _retry_after(stated: str) -> timedelta | None:
-    return timedelta(seconds=int(stated)) if re.fullmatch(r"[0-9]{1,6}", stated) else None

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from fundus_relay import __version__
 from fundus_relay.domain.errors import RelayError, StoreUnavailable
 from fundus_relay.fhir.definitions import KINDS
-from fundus_relay.pipeline.ports import Blobs, Clock, ImageArchive, Ledger
+from fundus_relay.pipeline.ports import Blobs, Clock, ImageArchive, Ledger, StudyArchive
 from fundus_relay.pipeline.receive import Limits
 
 from . import pages
@@ -42,6 +42,7 @@ def application(
     ledger: Ledger,
     blobs: Blobs,
     archive: ImageArchive,
+    studies: StudyArchive,
     clock: Clock,
     limits: Limits,
     max_body_bytes: int,
@@ -65,7 +66,7 @@ def application(
         redirect_slashes=False,
     )
     reads = Reads(ledger, blobs, clock.now(), public_url)
-    writes = Writes(ledger, blobs, archive, clock, limits, max_body_bytes, public_url, ehr_urls)
+    writes = Writes(ledger, blobs, archive, studies, clock, limits, max_body_bytes, public_url, ehr_urls)
     _route(app, "/fhir", {"POST": writes.exchange})
     _route(app, "/fhir/metadata", {"GET": reads.metadata})
     _route(app, "/fhir/Binary/{id}", {"GET": reads.binary}, is_json=False)

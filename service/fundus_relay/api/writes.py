@@ -23,7 +23,7 @@ from fundus_relay.fhir.exchange import (
 from fundus_relay.fhir.literals import Bases
 from fundus_relay.fhir.outcome import MAX_ISSUES_OF_AN_ENTRY, all_well
 from fundus_relay.pipeline.accept import accept
-from fundus_relay.pipeline.ports import Blobs, Clock, ImageArchive, Ledger
+from fundus_relay.pipeline.ports import Blobs, Clock, ImageArchive, Ledger, StudyArchive
 from fundus_relay.pipeline.receive import Limits, receive
 
 from .addresses import base_url, id_of, kind_of
@@ -41,6 +41,7 @@ class Writes:
     ledger: Ledger
     blobs: Blobs
     archive: ImageArchive
+    studies: StudyArchive
     clock: Clock
     limits: Limits
     max_body_bytes: int
@@ -70,7 +71,7 @@ class Writes:
         """POST of a transaction or batch Bundle to the base."""
         no_condition(request)
         submitted = with_criteria(await self._received(request, "Bundle"))
-        taken = _in_order(submitted, await accept(submitted, self.ledger, self.clock))
+        taken = _in_order(submitted, await accept(submitted, self.ledger, self.studies, self.clock))
         wishes, base = prefer(request), base_url(request, self.public_url)
         if wishes.is_async and (where := _tasks_url(taken, base)):
             return _later(where)
@@ -86,7 +87,7 @@ class Writes:
         return await receive(body, self.blobs, pictures, self.limits, expected, Bases((base,), self.ehr_urls))
 
     async def _accept_one(self, entry: Entry) -> Accepted:
-        (taken,) = await accept(Submitted((entry,)), self.ledger, self.clock)
+        (taken,) = await accept(Submitted((entry,)), self.ledger, self.studies, self.clock)
         if isinstance(taken, RelayError):
             raise taken
         return taken

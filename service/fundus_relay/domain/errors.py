@@ -116,10 +116,70 @@ class PictureTooLarge(UnacceptablePicture):
     code = "picture-too-large"
 
 
+class ArchiveNotAllowed(Rejected):
+    """The study lies in an archive from which nothing may be fetched: ask the operator to list it, or send Media."""
+
+    code = "archive-not-allowed"
+
+
+class InstanceNotThere(Rejected):
+    """The archive has no such instance."""
+
+    code = "instance-not-there"
+
+
+class InstanceMismatch(Rejected):
+    """The archive gave another instance, series or study than it was asked for."""
+
+    code = "instance-mismatch"
+
+
+class PatientMismatch(Rejected):
+    """The DICOM file names another patient than the resource that led to it."""
+
+    code = "dicom-patient-mismatch"
+
+
+class LateralityConflict(Rejected):
+    """What tells of the eye names different eyes; one of them has to be corrected."""
+
+    code = "dicom-laterality-conflict"
+
+
+class BurnedInAnnotation(Rejected):
+    """The picture is said to have text burned into its pixels, which may name the patient."""
+
+    code = "burned-in-annotation"
+
+
 class AnalyserRefused(Rejected):
     """The analyser does not take this picture."""
 
     code = "analyser-refused"
+
+
+class ArchiveUnavailable(Unavailable):
+    """The archive cannot be reached or has a passing fault."""
+
+    code = "archive-unavailable"
+
+
+class ArchiveRefused(Unexplained):
+    """The archive refuses the request for a reason that waiting does not cure, or leads to another server."""
+
+    code = "archive-refused"
+
+
+class ImagesMissing(Unavailable):
+    """The archive does not have the study, or not all of it; it may come yet."""
+
+    code = "images-missing"
+
+
+class ArchiveCredentialsRefused(Unavailable):
+    """The archive refuses our account; an operator must mend it, the studies wait."""
+
+    code = "archive-credentials-refused"
 
 
 class AnalyserUnavailable(Unavailable):

@@ -1,4 +1,4 @@
-"""The three state machines: image, study, delivery. One table each; nothing moves outside it."""
+"""The four state machines: image, study, delivery, acquisition. One table each; nothing moves outside it."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ class DeliveryState(StrEnum):
     SUPERSEDED = "superseded"  # a later revision of the same report is due or delivered
 
 
+class AcquisitionState(StrEnum):
+    """One study's pictures on their way here from an archive."""
+
+    DUE = "due"
+    COMPLETE = "complete"  # until its sender says that there is more
+    REJECTED = "rejected"  # the archive has nothing of it that can be analysed
+    PARKED = "parked"  # waits for a person; what came is not held back, unless it may be somebody else's
+    CANCELLED = "cancelled"  # its sender has taken the study back
+
+
 class TaskState(StrEnum):
     """FHIR Task.status of a submission.
 
@@ -49,7 +59,7 @@ class TaskState(StrEnum):
     CANCELLED = "cancelled"
 
 
-_I, _D = ImageState, DeliveryState
+_I, _D, _A = ImageState, DeliveryState, AcquisitionState
 
 IMAGE_MOVES: dict[ImageState, frozenset[ImageState]] = {
     _I.RECEIVED: frozenset({_I.PREPARED, _I.REJECTED, _I.PARKED, _I.CANCELLED}),
@@ -68,6 +78,14 @@ DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
     _D.PARKED: frozenset({_D.DUE}),
     _D.CONFIRMED: frozenset(),
     _D.SUPERSEDED: frozenset(),
+}
+
+ACQUISITION_MOVES: dict[AcquisitionState, frozenset[AcquisitionState]] = {
+    _A.DUE: frozenset({_A.COMPLETE, _A.REJECTED, _A.PARKED, _A.CANCELLED}),
+    _A.COMPLETE: frozenset({_A.DUE, _A.CANCELLED}),
+    _A.REJECTED: frozenset({_A.DUE, _A.CANCELLED}),
+    _A.PARKED: frozenset({_A.DUE, _A.CANCELLED}),
+    _A.CANCELLED: frozenset({_A.DUE}),  # sent again
 }
 
 IMAGE_SETTLED = frozenset({_I.ANSWERED, _I.REJECTED, _I.PARKED, _I.CANCELLED})

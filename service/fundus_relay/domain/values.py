@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from .analysis import Analysis
+from .dicom import InstanceName
 from .errors import InvalidResource
 from .geometry import Affine, Size
 from .laterality import Laterality
-from .states import DeliveryState, ImageState, StudyState
+from .states import AcquisitionState, DeliveryState, ImageState, StudyState
 
 Json = dict[str, Any]  # a FHIR resource or a part of one, as parsed JSON: its shape is FHIR's, not ours
 
@@ -22,15 +23,22 @@ class StoredPicture:
 
     Attributes:
         sha256: of its bytes, in hexadecimal; also its address.
-        media_type: by the bytes, `image/jpeg` or `image/png`.
+        media_type: by the bytes: `image/jpeg`, `image/png` or `application/dicom`.
         byte_count: how long it is.
         size: columns and rows of the raster as stored, before any EXIF turn.
+        frame: which of the file's frames this picture is, from 1.
     """
 
     sha256: str
     media_type: str
     byte_count: int
     size: Size
+    frame: int = 1
+
+    @property
+    def name(self) -> str:
+        """What tells this picture from every other: the file's digest, and which frame of it when not the first."""
+        return self.sha256 if self.frame == 1 else f"{self.sha256}#{self.frame}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,7 @@ class Image:
     Attributes:
         media_id: id of the Media resource that brought it (the first one, when it was sent twice).
         captured: FHIR dateTime of the photograph as sent (`Media.createdDateTime`), or None.
+        instance: where it stands in DICOM's order of things, when it was fetched from there.
         attempt: how often the present state's effect was tried; settles fence on it.
         is_standin: whether a stand-in answered, no Netra.
     """
@@ -155,6 +164,7 @@ class Image:
     state: ImageState
     since: datetime
     captured: str | None = None
+    instance: InstanceName | None = None
     due_at: datetime | None = None
     reason: str | None = None
     attempt: int = 0
@@ -184,12 +194,43 @@ class Submission:
 
     Attributes:
         image_media: image id → id of the Media of this submission that brought it.
+        imaging_studies: ids of the ImagingStudies that ask for what an archive has; none when Media ask.
     """
 
     id: str
     study_id: str
     accepted_at: datetime
     image_media: Mapping[str, str] = field(default_factory=dict)
+    imaging_studies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """One study's pictures on their way here from an archive.
+
+    Attributes:
+        submission_id: of the submission, and so of the Task, that tells of it.
+        imaging_study: id of the ImagingStudy that asked last, in our own store.
+        address: base URL of the archive, and `study_uid` the study there.
+        asked_at: when a sender, or an operator, last asked for it: its patience begins there.
+        looked_at: when everything that the archive listed had been tried once since then, or None.
+        instances: SOP Instance UID → None once it was fetched, or the code of why it was not.
+    """
+
+    id: str
+    study_id: str
+    submission_id: str
+    imaging_study: str
+    address: str
+    study_uid: str
+    state: AcquisitionState
+    since: datetime
+    asked_at: datetime
+    due_at: datetime | None = None
+    reason: str | None = None
+    attempt: int = 0
+    looked_at: datetime | None = None
+    instances: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

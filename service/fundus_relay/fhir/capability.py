@@ -37,7 +37,7 @@ INTERACTIONS: Mapping[str, frozenset[str]] = {
 """Resource type → what may be done with it."""
 
 _PROFILES: Mapping[str, tuple[str, ...]] = {
-    "Media": ("accepted-media", "published-media", "withdrawn-media"),
+    "Media": ("accepted-media", "published-media", "acquired-media", "withdrawn-media"),
     "ImagingStudy": ("accepted-imaging-study",),
     "DiagnosticReport": ("screening-report",),
     "Observation": ("dr-presence", "eye-panel", "image-gradability", "lesion-regions", "referable-dr"),

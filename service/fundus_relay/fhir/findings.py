@@ -175,6 +175,17 @@ def _frame(image: Image, sent: PreparedPicture) -> list[Json]:
         {"url": "frame", "valueCode": "source-image"},
         {"url": "transform", "valueString": _transform(sent)},
         {"url": "imageSha256", "valueString": image.source.sha256},
+        *_in_dicom(image),
+    ]
+
+
+def _in_dicom(image: Image) -> list[Json]:
+    """The instance that the picture is a frame of, when it came as DICOM from an archive."""
+    if image.instance is None:
+        return []
+    return [
+        {"url": "sopInstance", "valueOid": f"urn:oid:{image.instance.instance}"},
+        {"url": "frameNumber", "valuePositiveInt": image.source.frame},
     ]
 
 
@@ -199,10 +210,11 @@ def _number(value: float) -> int | float:
 
 def _transform(sent: PreparedPicture) -> str:
     a = sent.to_source
+    a_x, b_x, c_x, a_y, b_y, c_y = (f"{factor:.9g}" for factor in (a.a, a.b, a.c, a.d, a.e, a.f))
     steps = "; ".join(sent.steps) or "as sent"
     return (
-        f"submitted {sent.size.columns} x {sent.size.rows} ({steps}); source x = {a.a:g} x + {a.b:g} y + {a.c:g}, "
-        f"y = {a.d:g} x + {a.e:g} y + {a.f:g}"
+        f"submitted {sent.size.columns} x {sent.size.rows} ({steps}); source x = {a_x} x + {b_x} y + {c_x}, "
+        f"y = {a_y} x + {b_y} y + {c_y}"
     )
 
 
@@ -220,7 +232,7 @@ def _observation(
     Args:
         told: in words, what neither `value` nor `why` says.
     """
-    named = identifier(names.SID_RESULT, setting.study.key, image.source.sha256, kind)
+    named = identifier(names.SID_RESULT, setting.study.key, image.source.name, kind)
     code = codes.concept(kind, *standard)
     told = value["text"] if value else f"no value: {why['text']}" if why else told
     sentence = f"{setting.labels[image.id]}: {code['text']}: {told} ({device.METHODS[image.is_standin]})."

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from fundus_relay.domain.analysis import AnalysisFailed, Graded, NotFundus, Ungradable
 from fundus_relay.domain.laterality import Laterality
-from fundus_relay.domain.states import ImageState
-from fundus_relay.domain.values import Image, Json, Study
+from fundus_relay.domain.states import AcquisitionState, ImageState
+from fundus_relay.domain.values import Acquisition, Image, Json, Study
 
 from . import codes, device, names
 from .findings import Setting, findings, is_unreadable
@@ -38,11 +38,11 @@ class Report:
         return self.resources[0]
 
 
-def fingerprint(study: Study, images: Sequence[Image]) -> str:
+def fingerprint(study: Study, images: Sequence[Image], acquisitions: Sequence[Acquisition] = ()) -> str:
     """A digest of what the report says; equal as long as nothing that it says changes."""
     said = [
         [
-            image.source.sha256,
+            image.source.name,
             image.media_id,
             image.laterality,
             image.captured,
@@ -55,13 +55,16 @@ def fingerprint(study: Study, images: Sequence[Image]) -> str:
         for image in images
         if image.state is not ImageState.CANCELLED
     ]
-    return hashlib.sha256(json.dumps([study.subject, study.context, said], sort_keys=True).encode()).hexdigest()
+    missing = [_missing(acquisitions)] if acquisitions else []  # a study without one keeps the digest it had
+    told = [study.subject, study.context, said, *missing]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def build_report(
     study: Study,
     images: Sequence[Image],
     media: Mapping[str, Json],
+    acquisitions: Sequence[Acquisition] = (),
     *,
     revision: int,
     issued: datetime,
@@ -73,6 +76,7 @@ def build_report(
     Args:
         images: of the study, in order of arrival; at least one of them has an analysis.
         media: the stored Media resources by id.
+        acquisitions: what brings, or did not bring, photographs of the study from archives.
         issued: tells revisions apart at the EHR; whole milliseconds.
         public_url: base under which the photographs can be fetched.
 
@@ -89,7 +93,7 @@ def build_report(
     observations = [each for image in told for each in found[image.id]]
     pictured = [image for image in told if found[image.id] and image.media_id in media]
     analysers = [device.analyser(is_standin=kind) for kind in sorted({image.is_standin for image in pictured})]
-    report = _report(study, told, [*panels, *observations], pictured, setting)
+    report = _report(study, told, [*panels, *observations], pictured, acquisitions, setting)
     return Report(
         (
             report,
@@ -144,19 +148,22 @@ def _report(
     images: Sequence[Image],
     results: Sequence[Json],
     pictured: Sequence[Image],
+    acquisitions: Sequence[Acquisition],
     setting: Setting,
 ) -> Json:
     named = identifier(names.SID_REPORT, study.key)
     lines = [(setting.labels[image.id], _line(image)) for image in images]
-    conclusion = " ".join([*(f"{which}: {text}." for which, text in lines), *_warnings(images)])
+    missing = _missing(acquisitions)
+    conclusion = " ".join([*(f"{which}: {text}." for which, text in lines), *missing, *_warnings(images)])
+    is_partial = any(map(_is_incomplete, acquisitions)) or any(map(_is_outstanding, images))
     return {
         "resourceType": "DiagnosticReport",
         "id": id_of(named),
         "meta": {"profile": [names.profile("screening-report")], "security": [codes.AI_LABEL]},
-        "text": narrative(_warnings(images), lines),
+        "text": narrative([*missing, *_warnings(images)], lines),
         "identifier": [named],
         **{name: study.context[name] for name in ("basedOn",) if name in study.context},
-        "status": "partial" if any(map(_is_outstanding, images)) else "preliminary",
+        "status": "partial" if is_partial else "preliminary",
         "category": [{"coding": [codes.OPHTHALMOLOGY]}, {"coding": [codes.IMAGING_SECTION]}],
         "code": {"coding": [codes.SCREENING_REPORT], "text": "Retinal eye screening report, AI-generated"},
         "subject": study.subject,
@@ -172,6 +179,23 @@ def _report(
         ],
         "conclusion": conclusion,
     }
+
+
+def _is_incomplete(acquisition: Acquisition) -> bool:
+    """Whether photographs may still come from the archive."""
+    return acquisition.state in {AcquisitionState.DUE, AcquisitionState.PARKED}
+
+
+def _missing(acquisitions: Sequence[Acquisition]) -> list[str]:
+    """What the report does not tell of because it did not come from an archive, in sentences."""
+    standing = [each for each in acquisitions if each.state is not AcquisitionState.CANCELLED]
+    unused = sum(why is not None for each in standing for why in each.instances.values())
+    sentences = []
+    if unused:
+        sentences.append(f"Photographs of this study that could not be used: {unused}; no statement about them.")
+    if any(map(_is_incomplete, acquisitions)):
+        sentences.append("Not all photographs of this study have come from the archive; no statement about the others.")
+    return sentences
 
 
 def _is_outstanding(image: Image) -> bool:
@@ -239,7 +263,7 @@ def _panel(images: Sequence[Image], found: Mapping[str, Sequence[Json]], setting
 
 def _media(image: Image, stored: Json, setting: Setting, public_url: str) -> Json:
     """The photograph as the EHR may keep it: no pixels, but where they can be fetched."""
-    named = identifier(names.SID_IMAGE, setting.study.key, image.source.sha256)
+    named = identifier(names.SID_IMAGE, setting.study.key, image.source.name)
     content = {key: value for key, value in stored["content"].items() if key != "data"}
     taken = f", taken {image.captured}" if image.captured else ""
     kept = (

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from fundus_relay import guide
 from fundus_relay.domain.analysis import AnalysisFailed
-from fundus_relay.domain.states import DeliveryState, ImageState, TaskState
-from fundus_relay.domain.values import Delivery, Image, Json, Study, Submission
+from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageState, TaskState
+from fundus_relay.domain.values import Acquisition, Delivery, Image, Json, Study, Submission
 
 from . import names
 from .narrative import narrative
@@ -23,19 +23,31 @@ REASONS = {code: each["display"] for code, each in guide.terms("task", "reason")
 """Codes of why a Task waits or has failed, and what they say; the README lists them."""
 
 
-def build_task(submission: Submission, study: Study, images: Sequence[Image], deliveries: Sequence[Delivery]) -> Json:
+def build_task(
+    submission: Submission,
+    study: Study,
+    images: Sequence[Image],
+    deliveries: Sequence[Delivery],
+    acquisition: Acquisition | None = None,
+) -> Json:
     """The Task as the rows have it; equal rows give an equal Task.
 
     Args:
         images: of the whole study.
         deliveries: of the study, oldest revision first.
+        acquisition: what brings this submission's images, when they come from an archive.
     """
     own = [image for image in images if image.id in submission.image_media]
     newest = {each.destination: each for each in deliveries}
-    status, business, reason = _state(own, images, study, list(newest.values()))
-    media = [{"reference": f"Media/{media_id}"} for media_id in submission.image_media.values()]
-    moments = [submission.accepted_at, *(image.since for image in own), *(each.since for each in newest.values())]
-    failures = [image for image in own if _failure(image)]
+    status, business, reason = _state(own, images, study, list(newest.values()), acquisition)
+    moments = [
+        submission.accepted_at,
+        *(image.since for image in own),
+        *(each.since for each in newest.values()),
+        *([acquisition.since] if acquisition else []),
+    ]
+    inputs = _inputs(submission)
+    issues = [*_failed_images(own, submission), *_failed_instances(acquisition)]
     return {
         "resourceType": "Task",
         "id": submission.id,
@@ -47,13 +59,20 @@ def build_task(submission: Submission, study: Study, images: Sequence[Image], de
         "intent": "order",
         "code": {"text": "Analyse fundus photographs and report"},
         **({"basedOn": orders} if (orders := _orders(study)) else {}),
-        "focus": media[0],
+        "focus": inputs[0]["valueReference"],
         "for": study.context.get("subject", study.subject),
         "authoredOn": submission.accepted_at.isoformat(timespec="milliseconds"),
         "lastModified": max(moments).isoformat(timespec="milliseconds"),
-        "input": [{"type": {"text": "photograph"}, "valueReference": each} for each in media],
-        **_outputs(study, deliveries, failures, submission),
+        "input": inputs,
+        **_outputs(study, deliveries, issues),
     }
+
+
+def _inputs(submission: Submission) -> list[Json]:
+    """What the submission is about: ImagingStudies that asked, if any did, and the photographs as far as known."""
+    named = [("study", f"ImagingStudy/{id}") for id in submission.imaging_studies]
+    named += [("photograph", f"Media/{id}") for id in dict.fromkeys(submission.image_media.values())]
+    return [{"type": {"text": what}, "valueReference": {"reference": reference}} for what, reference in named]
 
 
 def _orders(study: Study) -> list[Json]:
@@ -62,10 +81,18 @@ def _orders(study: Study) -> list[Json]:
 
 
 def _state(
-    own: Sequence[Image], images: Sequence[Image], study: Study, newest: Sequence[Delivery]
+    own: Sequence[Image],
+    images: Sequence[Image],
+    study: Study,
+    newest: Sequence[Delivery],
+    acquisition: Acquisition | None,
 ) -> tuple[TaskState, str, str | None]:
     """Task.status, business status and reason."""
     parked = [each for each in newest if each.state is DeliveryState.PARKED]
+    if acquisition is not None and acquisition.state in _TELLING:
+        return _of_acquisition(acquisition)
+    if not own:  # its study was taken back before anything of it came
+        return TaskState.CANCELLED, "cancelled", acquisition.reason if acquisition else None
     if all(image.state is ImageState.CANCELLED for image in own):
         if parked:  # the EHR may still show what was taken back
             return TaskState.ON_HOLD, "on-hold", parked[0].reason
@@ -86,8 +113,24 @@ def _state(
     if not newest or any(not _is_settled(image) and not _is_held(image) for image in images):
         return TaskState.IN_PROGRESS, "reporting", None
     if all(each.state in {DeliveryState.CONFIRMED, DeliveryState.SUPERSEDED} for each in newest):
-        return TaskState.COMPLETED, "delivered", next(filter(None, map(_failure, own)), None)
+        troubles = [*map(_failure, own), *(acquisition.instances.values() if acquisition else ())]
+        return TaskState.COMPLETED, "delivered", next(filter(None, troubles), None)
     return TaskState.IN_PROGRESS, "delivering", next((each.reason for each in newest if each.reason), None)
+
+
+_TELLING = frozenset({AcquisitionState.DUE, AcquisitionState.PARKED, AcquisitionState.REJECTED})
+"""States in which the way here has more to tell than what became of the images that came."""
+
+
+def _of_acquisition(acquisition: Acquisition) -> tuple[TaskState, str, str | None]:
+    match acquisition.state:
+        case AcquisitionState.PARKED:
+            return TaskState.ON_HOLD, "on-hold", acquisition.reason
+        case AcquisitionState.REJECTED:
+            return TaskState.FAILED, "failed", acquisition.reason
+    is_first = acquisition.attempt == 0 and not acquisition.instances
+    state = TaskState.ACCEPTED if is_first else TaskState.IN_PROGRESS
+    return state, "received" if is_first else "acquiring", acquisition.reason if acquisition.due_at else None
 
 
 _ORDER = (ImageState.RECEIVED, ImageState.PREPARED, ImageState.SENDING, ImageState.ANALYSING)
@@ -127,22 +170,30 @@ def _words(business: str, reason: str | None) -> list[str]:
     return [f"{each[0].upper()}{each[1:]}." for each in said]
 
 
-def _outputs(study: Study, deliveries: Sequence[Delivery], failures: Sequence[Image], submission: Submission) -> Json:
+def _failed_images(own: Sequence[Image], submission: Submission) -> list[Json]:
+    return [
+        _issue(why, f"Media/{submission.image_media[image.id]}")
+        for image in own
+        if (why := _failure(image)) is not None
+    ]
+
+
+def _failed_instances(acquisition: Acquisition | None) -> list[Json]:
+    found = acquisition.instances.items() if acquisition else ()
+    return [_issue(why, f"urn:oid:{uid}") for uid, why in found if why is not None]
+
+
+def _issue(why: str, which: str) -> Json:
+    return {"severity": "error", "code": "processing", "details": _reason(why), "diagnostics": which}
+
+
+def _outputs(study: Study, deliveries: Sequence[Delivery], issues: Sequence[Json]) -> Json:
     outputs: list[Json] = []
     if study.revision and deliveries:
         reference = {"reference": f"DiagnosticReport/{deliveries[-1].report_id}"}
         outputs.append({"type": {"text": "report"}, "valueReference": reference})
-    if not failures:
+    if not issues:
         return {"output": outputs} if outputs else {}
-    issues = [
-        {
-            "severity": "error",
-            "code": "processing",
-            "details": _reason(_failure(image) or ""),
-            "diagnostics": f"Media/{submission.image_media[image.id]}",
-        }
-        for image in failures
-    ]
     outputs.append({"type": {"text": "what went wrong"}, "valueReference": {"reference": "#outcome"}})
     return {
         "contained": [{"resourceType": "OperationOutcome", "id": "outcome", "issue": issues}],

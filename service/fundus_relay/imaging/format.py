@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from mmap import mmap
 from typing import Literal
 
+from fundus_relay.domain.dicom import DicomFacts
 from fundus_relay.domain.errors import (
     DamagedPicture,
     NotAPicture,
@@ -29,8 +30,9 @@ LONGER_SIDE, SHORTER_SIDE = 1280, 1024
 Source: Netra.AI API 1.0, "Minimum resolution 1.3 MP (1280 x 1024 pixels)".
 """
 
-MediaType = Literal["image/jpeg", "image/png"]
+MediaType = Literal["image/jpeg", "image/png", "application/dicom"]
 Bytes = bytes | bytearray | memoryview | mmap
+DICOM_START = 132  # a preamble and four letters
 _TAIL_STEP = 1 << 16
 
 
@@ -45,6 +47,7 @@ class PictureFacts:
         bits: per channel.
         has_palette: PNG only.
         is_progressive: progressive JPEG or interlaced PNG.
+        frames: how many pictures of this size the file holds.
     """
 
     media_type: MediaType
@@ -54,6 +57,7 @@ class PictureFacts:
     bits: int = 8
     has_palette: bool = False
     is_progressive: bool = False
+    frames: int = 1
 
 
 def examine(picture: Bytes, *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
@@ -69,7 +73,12 @@ def examine(picture: Bytes, *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
         NotAPicture, UnsupportedFormat, DamagedPicture, PictureTooSmall, PictureTooLarge
     """
     with memoryview(picture) as data:
-        if media_type_of(data) == "image/jpeg":
+        media_type = media_type_of(data)
+        if media_type == "application/dicom":
+            from .dicom import read_dicom  # its libraries are large, and most files are no DICOM
+
+            return examine_dicom(read_dicom(data, max_pixels=max_pixels), max_pixels=max_pixels)
+        if media_type == "image/jpeg":
             walked = list(jpeg.header(data))
             facts = _jpeg_facts(data, walked)
             _check_size(facts.size, max_pixels)
@@ -88,11 +97,13 @@ def media_type_of(picture: Bytes) -> MediaType:
         NotAPicture: no picture format that we know.
         UnsupportedFormat: another picture format, named in the message.
     """
-    start = bytes(picture[:132])
+    start = bytes(picture[:DICOM_START])
     if start.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if start.startswith(png.SIGNATURE):
         return "image/png"
+    if is_dicom(start):
+        return "application/dicom"
     if not start:
         raise NotAPicture("the picture has no bytes")
     if (other := _other_format(start)) is not None:
@@ -100,13 +111,16 @@ def media_type_of(picture: Bytes) -> MediaType:
     raise NotAPicture("the bytes are neither JPEG nor PNG")
 
 
+def is_dicom(start: bytes) -> bool:
+    """Whether a file that begins with these `DICOM_START` bytes, or more, is DICOM."""
+    return start[DICOM_START - 4 : DICOM_START] == b"DICM"
+
+
 def _other_format(start: bytes) -> str | None:
     if start[4:8] == b"ftyp":
         return {b"avif": "AVIF", b"avis": "AVIF"}.get(start[8:12], "HEIC")
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "WebP"
-    if start[128:132] == b"DICM":
-        return "DICOM"
     signatures = {
         b"II*\x00": "TIFF",
         b"MM\x00*": "TIFF",
@@ -129,6 +143,15 @@ def _check_size(size: Size, max_pixels: int) -> None:
         raise PictureTooLarge(f"the picture has {stated}, more than {max_pixels} in all")
     if max(size.columns, size.rows) < LONGER_SIDE or min(size.columns, size.rows) < SHORTER_SIDE:
         raise PictureTooSmall(f"the picture has {stated}; at least {LONGER_SIDE} x {SHORTER_SIDE} are needed")
+
+
+def examine_dicom(header: DicomFacts, *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
+    """`examine` of a DICOM file whose header is read already.
+
+    Raises: PictureTooSmall, PictureTooLarge
+    """
+    _check_size(header.size, max_pixels)
+    return PictureFacts(media_type="application/dicom", size=header.size, frames=header.frames)
 
 
 def _jpeg_facts(data: memoryview, walked: list[jpeg.Segment]) -> PictureFacts:

@@ -20,9 +20,10 @@ from fundus_relay.domain.geometry import Size
 START, END = b"\xff\xd8", b"\xff\xd9"
 APP0, APP1, APP2, APP14 = 0xE0, 0xE1, 0xE2, 0xEE
 _SOF_BASELINE, _SOF_EXTENDED, _SOF_PROGRESSIVE = 0xC0, 0xC1, 0xC2
-_SOS, _EOI, _COM = 0xDA, 0xD9, 0xFE
+_SOS, _EOI = 0xDA, 0xD9
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # 0xF7 is JPEG-LS
 _LONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
+_NEEDED = _FRAMES | {0xC4, 0xDB, 0xDD, _SOS, _EOI}  # with tables for Huffman codes and quantisation, and restarts
 _EXIF = b"Exif\x00\x00"
 _ICC = b"ICC_PROFILE\x00"
 _JFIF, _ADOBE = b"JFIF\x00", b"Adobe"
@@ -136,9 +137,7 @@ def frame_of(data: memoryview, walked: Iterable[Segment]) -> Frame:
         UnsupportedFormat: a JPEG process or precision that common decoders do not read.
         DamagedPicture: there is no readable frame header.
     """
-    segment = next((s for s in walked if s.marker in _FRAMES), None)
-    if segment is None or segment.end - segment.body < 6:
-        raise DamagedPicture("the JPEG has no frame header")
+    segment = _frame_among(walked)
     bits, rows, columns, components = struct.unpack_from(">BHHB", data, segment.body)
     if segment.marker == 0xF7:
         raise UnsupportedFormat("JPEG-LS is not supported: send baseline or progressive JPEG, or PNG")
@@ -151,6 +150,23 @@ def frame_of(data: memoryview, walked: Iterable[Segment]) -> Frame:
     if rows == 0 or columns == 0:
         raise DamagedPicture("the JPEG does not state its size")
     return Frame(Size(columns, rows), components, segment.marker == _SOF_PROGRESSIVE)
+
+
+def raster_of(data: memoryview, walked: Iterable[Segment]) -> tuple[Size, int]:
+    """Size and number of components by the frame header among these segments, whichever process it is of.
+
+    Raises:
+        DamagedPicture: there is no readable frame header.
+    """
+    _, rows, columns, components = struct.unpack_from(">BHHB", data, _frame_among(walked).body)
+    return Size(columns, rows), components
+
+
+def _frame_among(walked: Iterable[Segment]) -> Segment:
+    segment = next((s for s in walked if s.marker in _FRAMES), None)
+    if segment is None or segment.end - segment.body < 6:
+        raise DamagedPicture("the JPEG has no frame header")
+    return segment
 
 
 def check_scans(data: memoryview) -> None:
@@ -197,16 +213,55 @@ def colour_profile_of(data: memoryview, walked: Iterable[Segment]) -> bytes:
     return b"".join(parts[number] for number in sorted(parts))
 
 
+@dataclass(frozen=True, slots=True)
+class Colours:
+    """How a decoder takes the three components of a JPEG.
+
+    Attributes:
+        is_stated: whether a marker says so; else it is guessed from the components' names.
+    """
+
+    is_rgb: bool
+    is_stated: bool
+
+
+def colours_of(data: memoryview) -> Colours | None:
+    """What common decoders take the components for; None when there are not three.
+
+    Source: libjpeg-turbo 3, jdapimin.c, default_decompress_parms.
+    """
+    frame: bytes = b""
+    is_jfif, adobe = False, None
+    for s in header(data):
+        content = bytes(data[s.body : min(s.end, s.body + 32)])
+        is_jfif |= s.marker == APP0 and content.startswith(_JFIF)
+        if s.marker == APP14 and content.startswith(_ADOBE) and len(content) >= 12:
+            adobe = content[11]
+        frame = content if s.marker in _FRAMES else frame
+    if len(frame) < 15 or frame[5] != 3:
+        return None
+    if is_jfif:
+        return Colours(is_rgb=False, is_stated=True)
+    if adobe is not None:
+        return Colours(is_rgb=adobe == 0, is_stated=True)
+    return Colours(is_rgb=bytes(frame[6:15:3]) == b"RGB", is_stated=False)
+
+
+def with_colours(picture: bytes, *, is_rgb: bool) -> bytes:
+    """The same picture with a marker that tells every decoder what its three components are."""
+    return START + _adobe(0 if is_rgb else 1) + picture[2:]
+
+
 def without_metadata(data: memoryview) -> bytes:
     """The same picture, bit for bit, without anything that is not needed to decode it.
 
-    Comments, application segments and all behind the end of the image go. What decides how the colours are meant
-    stays: JFIF's segment, without its thumbnail, and Adobe's.
+    Comments, application segments, whatever else a decoder skips, and all behind the end of the image go. What decides
+    how the colours are meant stays: that it is JFIF, and which transform Adobe's segment names.
     """
     kept: list[bytes | memoryview] = [START]
     begin = None  # of the run of segments to keep
     for s in segments(data):
-        if s.marker == _COM or APP0 <= s.marker <= 0xEF:
+        if s.marker not in _NEEDED:
             if begin is not None:
                 kept.append(data[begin : s.start])
             begin = None
@@ -223,5 +278,9 @@ def _colour_meaning(data: memoryview, s: Segment) -> bytes:
     if s.marker == APP0 and content.startswith(_JFIF):
         return _PLAIN_JFIF
     if s.marker == APP14 and content.startswith(_ADOBE) and len(content) >= 12:
-        return b"\xff\xee\x00\x0e" + content[:12]
+        return _adobe(content[11])
     return b""
+
+
+def _adobe(transform: int) -> bytes:
+    return b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([transform])

@@ -20,7 +20,8 @@ _ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 _STEP = 1 << 20
 _MAX_PROFILE_BYTES = 4_000_000  # far above any real profile, far below a decompression bomb
 _MAX_CHUNKS = 50_000  # encoders write 8 KB of picture data to a chunk; millions of chunks serve to keep a reader busy
-_NEEDED = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"})
+_NEEDED = frozenset({b"IHDR", b"PLTE", b"IDAT", b"tRNS"})
+_END = b"\x00\x00\x00\x00IEND\xae\x42\x60\x82"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,33 +81,38 @@ def header_of(data: memoryview) -> Header:
     """
     if len(data) < len(SIGNATURE) + 25:
         raise DamagedPicture("the PNG ends inside its header: it is truncated")
-    name, columns, rows, bits, kind, _, _, interlace = struct.unpack_from(">4x4sII5B", data, 8)
+    length, name, columns, rows, bits, kind, _, _, interlace = struct.unpack_from(">I4sII5B", data, 8)
     if name == b"CgBI":
         raise UnsupportedFormat("Apple's CgBI variant of PNG is not supported: send a standard PNG")
-    if name != b"IHDR" or not columns or not rows or bits not in _DEPTHS.get(kind, ()):
+    if name != b"IHDR" or length != 13 or not columns or not rows or bits not in _DEPTHS.get(kind, ()):
         raise DamagedPicture("the PNG's header is not readable")
     return Header(Size(columns, rows), bits, kind == 3, _CHANNELS[kind], interlace != 0)
 
 
-def check_pixels(data: memoryview) -> None:
+def check_pixels(data: memoryview) -> bool:
     """See that the compressed data unpacks to as many bytes as the header's raster has; decoders leave the rest black.
+
+    Returns:
+        Whether that is all there is: decoders do not say when more comes behind it, packed or not.
 
     Raises:
         DamagedPicture: it does not.
     """
-    needed = _raster_bytes(header_of(data))
-    unpacker = zlib.decompressobj()
+    missing = _raster_bytes(header_of(data))
+    unpacker, has_more = zlib.decompressobj(), False
     try:
         for chunk in chunks(data):
             waiting: bytes | memoryview = data[chunk.body : chunk.end] if chunk.name == b"IDAT" else b""
-            while waiting and needed > 0:
-                needed -= len(unpacker.decompress(waiting, _STEP))
+            has_more |= unpacker.eof and len(waiting) > 0
+            while waiting and missing >= 0 and not unpacker.eof:
+                missing -= len(unpacker.decompress(waiting, _STEP))
                 waiting = unpacker.unconsumed_tail
-        needed -= len(unpacker.flush()) if needed > 0 else 0
+        missing -= len(unpacker.flush()) if missing > 0 else 0
     except zlib.error as exc:
         raise DamagedPicture("the picture data of the PNG does not unpack") from exc
-    if needed > 0:
+    if missing > 0:
         raise DamagedPicture("picture data of the PNG is missing: it is truncated")
+    return missing == 0 and unpacker.eof and not (unpacker.unused_data or has_more)
 
 
 def _raster_bytes(header: Header) -> int:
@@ -139,4 +145,5 @@ def colour_profile_of(data: memoryview) -> bytes:
 
 def without_metadata(data: memoryview) -> bytes:
     """The same pixels, bit for bit, without any chunk that is not needed to decode them."""
-    return SIGNATURE + b"".join(data[c.start : c.end + 4] for c in chunks(data) if c.name in _NEEDED)
+    needed = _NEEDED if header_of(data).has_palette else _NEEDED - {b"PLTE"}  # else a mere suggestion
+    return SIGNATURE + b"".join(data[c.start : c.end + 4] for c in chunks(data) if c.name in needed) + _END

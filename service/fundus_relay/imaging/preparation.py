@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from math import ceil, sqrt
 
@@ -43,6 +43,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _NOISE = bytes(byte for byte in random.Random(0).randbytes(8192) if byte != 0xFF)  # noqa: S311 - any fixed noise will do
+_BAND = 128  # rows of a scaled picture that are made at once
 _SAME_COLOUR = 2  # of 255: a profile that moves no colour further is sRGB under another name
 
 
@@ -65,11 +66,14 @@ class Prepared:
     sha256: str
 
 
-def prepare(picture: bytes, *, limit_bytes: int = LIMIT_BYTES, max_pixels: int = MAX_PIXELS) -> Prepared:
+def prepare(
+    picture: bytes, *, frame: int = 1, limit_bytes: int = LIMIT_BYTES, max_pixels: int = MAX_PIXELS
+) -> Prepared:
     """Make a photograph ready to be sent; the same bytes always give the same bytes.
 
     Args:
-        picture: a JPEG or PNG file.
+        picture: a JPEG, PNG or DICOM file.
+        frame: which of the file's pictures, from 1.
         limit_bytes: the prepared file has no more.
         max_pixels: as in `examine`.
 
@@ -78,14 +82,45 @@ def prepare(picture: bytes, *, limit_bytes: int = LIMIT_BYTES, max_pixels: int =
         PictureTooLarge: as `examine`, or it cannot be made small enough.
     """
     facts = examine(picture, max_pixels=max_pixels)
+    if facts.media_type == "application/dicom":
+        return _of_dicom(picture, frame, facts, limit_bytes, max_pixels)
+    return _of_file(picture, facts, b"", [], limit_bytes)
+
+
+def _of_dicom(picture: bytes, frame: int, facts: PictureFacts, limit_bytes: int, max_pixels: int) -> Prepared:
+    """A frame that is a JPEG goes on as one; EXIF inside it does not count, as for every reader of DICOM."""
+    from .dicom import frame_of
+
+    found = frame_of(picture, frame)
+    steps = list(found.steps)
+    if isinstance(found.picture, bytes):
+        inner = replace(examine(found.picture, max_pixels=max_pixels), orientation=UPRIGHT)
+        if inner.size != facts.size:
+            raise DamagedPicture("the DICOM file states two sizes")
+        return _of_file(found.picture, inner, found.profile, steps, limit_bytes)
+    return _of_pixels(found.picture, facts, found.profile, steps, limit_bytes)
+
+
+def _of_file(picture: bytes, facts: PictureFacts, profile: bytes, steps: list[str], limit_bytes: int) -> Prepared:
+    """
+    Args:
+        profile: ICC profile that stands outside the file; its own counts more.
+    """
     with memoryview(picture) as data:
         bare = jpeg.without_metadata(data) if facts.media_type == "image/jpeg" else png.without_metadata(data)
-        profile = _colour_profile(data, facts)
-    steps = ["metadata removed"] if bare != picture else []
-    _check_is_whole(bare, facts)
-    if len(bare) <= limit_bytes and _is_plain(bare, facts) and _is_srgb(profile):
+        profile = _colour_profile(data, facts) or profile
+    if bare == picture:
+        bare = picture  # so that its copy goes
+    else:
+        steps.append("metadata removed")
+    is_bare = _check_is_whole(bare, facts)
+    if is_bare and len(bare) <= limit_bytes and _is_plain(bare, facts) and _is_srgb(profile):
         return _prepared(bare, facts.media_type, facts.size, to_stored(UPRIGHT, facts.size), steps)
-    image = _upright(_rgb(_decoded(bare, facts), facts, profile, steps), facts.orientation, steps)
+    return _of_pixels(_decoded(bare, facts), facts, profile, steps, limit_bytes)
+
+
+def _of_pixels(image: Image.Image, facts: PictureFacts, profile: bytes, steps: list[str], limit_bytes: int) -> Prepared:
+    image = _upright(_rgb(image, facts, profile, steps), facts.orientation, steps)
     written, media_type, size = _written(image, facts, limit_bytes, steps)
     back = to_stored(facts.orientation, facts.size).after(
         scaling(of=size, to=upright_size(facts.orientation, facts.size))
@@ -127,22 +162,23 @@ def _decoded(bare: bytes, facts: PictureFacts, *, coarsely: bool = False) -> Ima
     return image
 
 
-def _check_is_whole(bare: bytes, facts: PictureFacts) -> None:
-    """See that every pixel is in the file.
+def _check_is_whole(bare: bytes, facts: PictureFacts) -> bool:
+    """See that every pixel is in the file; False when a PNG packs more than pixels.
 
     A decoder fills what is missing with grey or black and says nothing. So we decode a JPEG twice, the second time with
     noise behind the picture data: a decoder that has had all it needs does not read it, one that has not draws it.
     """
     if facts.media_type == "image/png":
-        png.check_pixels(memoryview(bare))
+        is_bare = png.check_pixels(memoryview(bare))
         _decoded(bare, facts)
-        return
+        return is_bare
     jpeg.check_scans(memoryview(bare))
     coarsely = not facts.is_progressive  # an unfinished last scan of a progressive JPEG shows in fine detail only
     as_sent = _decoded(bare, facts, coarsely=coarsely)
     with_noise = _decoded(bare.removesuffix(jpeg.END) + _NOISE + jpeg.END, facts, coarsely=coarsely)
     if as_sent.tobytes() != with_noise.tobytes():
         raise DamagedPicture("picture data of the JPEG is missing: it is truncated")
+    return True
 
 
 # ---------------------------------------------------------------------------------------------------- colours and turn
@@ -209,7 +245,7 @@ def _upright(image: Image.Image, orientation: int, steps: list[str]) -> Image.Im
 def _written(
     image: Image.Image, facts: PictureFacts, limit_bytes: int, steps: list[str]
 ) -> tuple[bytes, MediaType, Size]:
-    if facts.media_type == "image/png":
+    if facts.media_type != "image/jpeg" and (facts.media_type == "image/png" or _may_fit(image, limit_bytes)):
         written = _png(image)
         if len(written) <= limit_bytes:
             steps.append("written as PNG")
@@ -221,24 +257,56 @@ def _written(
     return written, "image/jpeg", scaled
 
 
+def _may_fit(image: Image.Image, limit_bytes: int) -> bool:
+    """Whether it is worth trying to keep every pixel as it is: PNG halves a photograph at best."""
+    return image.width * image.height * 3 <= 2 * limit_bytes
+
+
 def _fitting(image: Image.Image, limit_bytes: int) -> tuple[bytes, Size, int]:
     """The best JPEG within the limit: its bytes, size and quality."""
     size = Size(*image.size)
-    for quality in _QUALITIES:
-        written = _jpeg(image, quality)
-        if len(written) <= limit_bytes:
-            return written, size, quality
+    written = _jpeg(image, _QUALITIES[-1])
+    if len(written) <= limit_bytes:
+        return _best(image, written, limit_bytes)
     while (smaller := _smaller(size, sqrt(limit_bytes / len(written)))) != size:
-        size = smaller
-        written = _jpeg(image.resize((size.columns, size.rows), Image.Resampling.LANCZOS), _QUALITIES[-1])
+        size, written = smaller, b""
+        written = _jpeg(scaled(image, size), _QUALITIES[-1])
         if len(written) <= limit_bytes:
             return written, size, _QUALITIES[-1]
-    scaled = image.resize((size.columns, size.rows), Image.Resampling.LANCZOS)
+    smallest = scaled(image, size)
     for quality in _LAST_QUALITIES:
-        written = _jpeg(scaled, quality)
+        written = _jpeg(smallest, quality)
         if len(written) <= limit_bytes:
             return written, size, quality
     raise PictureTooLarge(f"the picture cannot be brought below {limit_bytes} bytes at the size that is needed")
+
+
+def _best(image: Image.Image, written: bytes, limit_bytes: int) -> tuple[bytes, Size, int]:
+    """The best of the qualities that fits, by halving.
+
+    Args:
+        written: the least of them, which fits.
+    """
+    fits, too_large = len(_QUALITIES) - 1, -1
+    while fits - too_large > 1:
+        middle = (fits + too_large) // 2
+        better = _jpeg(image, _QUALITIES[middle])
+        if len(better) <= limit_bytes:
+            written, fits = better, middle
+        else:
+            too_large = middle
+    return written, Size(*image.size), _QUALITIES[fits]
+
+
+def scaled(image: Image.Image, size: Size) -> Image.Image:
+    """The picture at another size, made in bands: at once, it would need a third copy of its pixels."""
+    result = Image.new(image.mode, (size.columns, size.rows))
+    step = image.height / size.rows
+    for top in range(0, size.rows, _BAND):
+        bottom = min(size.rows, top + _BAND)
+        seen = (0, top * step, image.width, bottom * step)  # the filter looks beyond it, at the rows beside
+        result.paste(image.resize((size.columns, bottom - top), Image.Resampling.LANCZOS, box=seen), (0, top))
+    return result
 
 
 def _smaller(size: Size, factor: float) -> Size:

@@ -1,4 +1,5 @@
-"""Accepting what a sender handed in: resources, studies, images, Tasks and the first jobs, in one commit.
+"""Accepting what a sender handed in: resources, studies, images, wishes to an archive, Tasks and the first jobs, in one
+commit.
 
 The pictures are durable already (`receive`); when `accept` returned, the rest is too, and only then a 201 may be said.
 """
@@ -15,24 +16,27 @@ from fundus_relay.domain.errors import CriteriaNotSelective, InvalidResource, Is
 from fundus_relay.domain.values import Accepted, Entry, Json, Submitted
 
 from .identity import OURS, Known, id_at_ehr, is_ours
+from .imaging_studies import AskedStudy, take_studies
 from .ownership import check_found, check_groups
 from .photographs import Photograph, photograph_of, take_photographs
-from .ports import Clock, Ledger, Transaction
+from .ports import Clock, Ledger, StudyArchive, Transaction
 from .withdrawal import take_back
 
 
-async def accept(submitted: Submitted, ledger: Ledger, clock: Clock) -> list[Accepted | RelayError]:
+async def accept(
+    submitted: Submitted, ledger: Ledger, archive: StudyArchive, clock: Clock
+) -> list[Accepted | RelayError]:
     """Take a request over; the answers stand in the order of its entries.
 
     A transaction and a single resource are taken whole or not at all (the error is raised); each entry of a batch has
     its own fate (its error is returned in its place).
     """
     if submitted.bundle != "batch":
-        return [*await _accept_together(submitted.entries, ledger, clock)]
+        return [*await _accept_together(submitted.entries, ledger, archive, clock)]
     answers: list[Accepted | RelayError] = []
     for entry in submitted.entries:
         try:
-            answers += await _accept_together([entry], ledger, clock)
+            answers += await _accept_together([entry], ledger, archive, clock)
         except RelayError as why:
             answers.append(why)
     return answers
@@ -51,7 +55,9 @@ class _Placed:
     found: Json | None = None
 
 
-async def _accept_together(entries: Sequence[Entry], ledger: Ledger, clock: Clock) -> list[Accepted]:
+async def _accept_together(
+    entries: Sequence[Entry], ledger: Ledger, archive: StudyArchive, clock: Clock
+) -> list[Accepted]:
     async with ledger.transaction() as tx:
         await tx.hold([name for entry in entries if (name := _contended_name(entry))])
         placed = [await _place(entry, tx) for entry in entries]
@@ -59,6 +65,7 @@ async def _accept_together(entries: Sequence[Entry], ledger: Ledger, clock: Cloc
         known = await _known_at_ehr(placed, tx)
         answers: dict[str, Accepted] = {}
         photographs: list[Photograph] = []
+        studies: list[AskedStudy] = []
         for p in placed:
             if p.found is not None:
                 if p.entry.picture is not None:
@@ -70,11 +77,14 @@ async def _accept_together(entries: Sequence[Entry], ledger: Ledger, clock: Cloc
                 continue
             stored, is_new = await tx.resources.put(_stored_form(p, links), is_fresh=p.entry.method == "POST")
             answers[p.reference] = Accepted(stored, is_new)
+            if stored["resourceType"] == "ImagingStudy":
+                studies.append(AskedStudy(p.entry, stored, is_new))
             if p.entry.picture is not None:
                 photograph = photograph_of(p.entry, p.entry.picture, stored, known)
                 await check_groups(p.entry, photograph.subject, known, tx)
                 photographs.append(photograph)
         tasks = await take_photographs(photographs, known, tx, clock)
+        tasks |= await take_studies(studies, photographs, known, archive, tx, clock)
         return [replace(answers[p.reference], task_id=tasks.get(answers[p.reference].resource["id"])) for p in placed]
 
 

@@ -14,6 +14,7 @@ from fundus_relay.domain.values import Delivery, Written
 
 from .ports import Job, Ports, Transaction
 from .rules import Rules
+from .settle import is_waiting
 from .tasks import refresh_tasks
 
 OPEN = frozenset({DeliveryState.DUE, DeliveryState.WRITING})
@@ -46,7 +47,7 @@ async def _begin(delivery_id: str, ports: Ports) -> Delivery | None:
     now = ports.clock.now()
     async with ports.ledger.transaction() as tx:
         delivery = await tx.delivery(delivery_id)
-        if delivery is None or delivery.state not in OPEN or (delivery.due_at is not None and delivery.due_at > now):
+        if delivery is None or delivery.state not in OPEN or is_waiting(delivery, now):
             return None
         if await _is_superseded(delivery, tx):
             await tx.move_delivery(delivery, DeliveryState.SUPERSEDED)

@@ -57,7 +57,15 @@ def study_key(media: Json, picture: StoredPicture, subject: Json, known: Mapping
         *([media["encounter"]] if "encounter" in media else []),
     ]
     names = [name["reference"] for ref in named if (name := at_ehr(ref, known))]
-    group = names[0] if names else f"picture {picture.sha256}"
+    return key_of(subject, names[0] if names else f"picture {picture.sha256}")
+
+
+def key_of(subject: Json, group: str) -> str:
+    """The key of one patient's study.
+
+    Args:
+        group: what its photographs have in common, as the EHR knows it.
+    """
     return hashlib.sha256(f"{subject['reference']}\n{group}".encode()).hexdigest()
 
 

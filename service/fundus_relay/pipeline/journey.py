@@ -32,7 +32,7 @@ from .interpret import interpret
 from .ports import Job, Ports
 from .receipt import keep_receipt
 from .rules import Rules
-from .settle import end, postpone
+from .settle import end, is_waiting, postpone
 from .withdrawal import cancel_if_withdrawn
 
 Step = Callable[[Image, Ports, Rules], Awaitable[bool]]
@@ -45,7 +45,7 @@ async def advance_image(image_id: str, ports: Ports, rules: Rules) -> None:
     while went_on:
         async with ports.ledger.transaction() as tx:
             image = await tx.image(image_id)
-        if image is None or (step := next_step(image)) is None or is_waiting(image, ports):
+        if image is None or (step := next_step(image)) is None or is_waiting(image, ports.clock.now()):
             return
         try:
             went_on = await step(image, ports, rules)
@@ -72,25 +72,21 @@ def next_step(image: Image) -> Step | None:
             return None
 
 
-def is_waiting(image: Image, ports: Ports) -> bool:
-    """Whether the image has to wait until its `due_at`."""
-    return image.due_at is not None and image.due_at > ports.clock.now()
-
-
 async def prepare_image(image: Image, ports: Ports, rules: Rules) -> bool:
     """received → prepared: what the analyser may see, and the way back to the source's pixels."""
-    picture = await _kept(image.source.sha256, ports)
-    try:
-        prepared = await asyncio.to_thread(prepare, picture)
-    except Rejected as why:
-        return await end(image, ImageState.REJECTED, why, ports)
-    kept = PreparedPicture(
-        sha256=await ports.blobs.put(prepared.picture),
-        media_type=prepared.media_type,
-        size=prepared.size,
-        to_source=prepared.to_source,
-        steps=prepared.steps,
-    )
+    async with ports.decoding:
+        picture = await _kept(image.source.sha256, ports)
+        try:
+            prepared = await asyncio.to_thread(prepare, picture, frame=image.source.frame)
+        except Rejected as why:
+            return await end(image, ImageState.REJECTED, why, ports)
+        kept = PreparedPicture(
+            sha256=await ports.blobs.put(prepared.picture),
+            media_type=prepared.media_type,
+            size=prepared.size,
+            to_source=prepared.to_source,
+            steps=prepared.steps,
+        )
     async with ports.ledger.transaction() as tx:
         moved = await tx.move_image(image, ImageState.PREPARED, prepared=kept, attempt=0, due_at=None)
     return moved is not None
@@ -110,11 +106,11 @@ async def _kept(sha256: str, ports: Ports) -> bytes:
 async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
     """prepared → sending → analysing: one credit."""
     assert image.prepared is not None  # noqa: S101 - the state says so; mypy cannot know
-    picture = await _kept(image.prepared.sha256, ports)
     await _know_credits(ports)
     sending: Image | None = None
     try:
         async with ports.analyser.ready() as hand_in:
+            picture = await _kept(image.prepared.sha256, ports)
             # only now, so that nothing slow lies between `sending` and the upload
             sending = await _commit_to_send(image, ports)
             if sending is None:

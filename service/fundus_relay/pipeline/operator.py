@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from fundus_relay.domain.errors import AnswerNotUnderstood, PictureLost, Rejected, UploadAmbiguous
-from fundus_relay.domain.states import IMAGE_SETTLED, DeliveryState, ImageState
+from fundus_relay.domain.states import IMAGE_SETTLED, AcquisitionState, DeliveryState, ImageState
 from fundus_relay.domain.values import Delivery, Image
 
+from .imaging_studies import ask_again
 from .ports import Clock, Job, Ledger, Transaction
+from .settle import is_waiting
 
 
 class NotParked(Rejected):
@@ -51,7 +52,7 @@ async def release_all(ledger: Ledger, clock: Clock, *, reason: str | None = None
 
 
 async def release(id: str, ledger: Ledger, clock: Clock, *, pay_again: bool = False) -> None:
-    """Let an image or delivery that is parked go on where it stopped, and one that waits go on now.
+    """Let an image, delivery or acquisition that is parked go on where it stopped, and one that waits go on now.
 
     An image that the analyser never answered is asked for again; one whose answer was not understood is fetched again
     (after an update of this program, say); neither costs a credit. One whose upload was ambiguous is sent again, and
@@ -61,23 +62,24 @@ async def release(id: str, ledger: Ledger, clock: Clock, *, pay_again: bool = Fa
     """
     now = clock.now()
     async with ledger.transaction() as tx:
-        image, delivery = await tx.image(id), await tx.delivery(id)
+        image, delivery, acquisition = await tx.image(id), await tx.delivery(id), await tx.acquisition(id)
         if image is not None and image.state is ImageState.PARKED:
             await _release_image(image, tx, clock, pay_again=pay_again)
-        elif image is not None and image.state not in IMAGE_SETTLED and _waits(image, now):
+        elif image is not None and image.state not in IMAGE_SETTLED and is_waiting(image, now):
             await tx.move_image(image, image.state, reason=image.reason, attempt=0, due_at=now)
             await tx.enqueue(Job.IMAGE, image.id)
         elif delivery is not None and delivery.state is DeliveryState.PARKED:
             await _release_delivery(delivery, tx)
-        elif delivery is not None and delivery.state is DeliveryState.DUE and _waits(delivery, now):
+        elif delivery is not None and delivery.state is DeliveryState.DUE and is_waiting(delivery, now):
             await tx.move_delivery(delivery, delivery.state, reason=delivery.reason, attempt=0, due_at=now)
             await tx.enqueue(Job.DELIVERY, delivery.id)
+        elif acquisition is not None and (
+            acquisition.state is AcquisitionState.PARKED
+            or (acquisition.state is AcquisitionState.DUE and is_waiting(acquisition, now))
+        ):
+            await ask_again(acquisition, tx, clock)
         else:
             raise NotParked(f"nothing that waits has the id {id}")
-
-
-def _waits(row: Image | Delivery, now: datetime) -> bool:
-    return row.due_at is not None and row.due_at > now
 
 
 async def _release_image(image: Image, tx: Transaction, clock: Clock, *, pay_again: bool) -> None:

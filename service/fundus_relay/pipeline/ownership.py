@@ -15,6 +15,11 @@ from .identity import Known, at_ehr, is_ours
 from .ports import Transaction
 
 
+def is_about_another(before: Json, now: Json) -> bool:
+    """Whether two versions of a resource name different patients, or one patient otherwise."""
+    return any(before["subject"].get(name) != now["subject"].get(name) for name in ("reference", "identifier"))
+
+
 async def check_groups(entry: Entry, subject: Json, known: Mapping[str, Known], tx: Transaction) -> None:
     """See that stored orders, encounters and studies that a Media names are about its patient.
 

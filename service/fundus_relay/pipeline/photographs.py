@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
 from fundus_relay.domain.errors import InvalidResource, Issue
+from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Entry, Image, Json, StoredPicture, Study, Submission
 from fundus_relay.fhir.intake.submission import captured, laterality
 from fundus_relay.fhir.search_dates import intervals
 
 from .identity import Known, at_ehr, points_to, study_key
+from .ownership import is_about_another
 from .ports import Clock, Job, Transaction
 from .tasks import open_task
 from .withdrawal import send_anew
@@ -31,6 +33,12 @@ class Photograph:
 
 
 def photograph_of(entry: Entry, picture: StoredPicture, stored: Json, known: dict[str, Known]) -> Photograph:
+    subject = subject_at_ehr(entry, known)
+    return Photograph(entry, picture, stored, subject, study_key(entry.resource, picture, subject, known))
+
+
+def subject_at_ehr(entry: Entry, known: Mapping[str, Known]) -> Json:
+    """Whom a resource is about, as the EHR knows them. Raises InvalidResource when it cannot know them."""
     subject = at_ehr(entry.resource["subject"], known)
     if subject is None:
         raise InvalidResource(
@@ -41,7 +49,7 @@ def photograph_of(entry: Entry, picture: StoredPicture, stored: Json, known: dic
                 "patient-unknown-to-ehr",
             )
         )
-    return Photograph(entry, picture, stored, subject, study_key(entry.resource, picture, subject, known))
+    return subject
 
 
 async def take_photographs(
@@ -64,7 +72,7 @@ async def _take(
 ) -> tuple[Study, Image, bool]:
     """Put one into its study; False when this was a mere correction of its Media, asking for no analysis."""
     entry, picture, stored = photograph.entry, photograph.picture, photograph.stored
-    context = _context(entry.resource, stored, known)
+    context = context_of(entry.resource, stored, known)
     study = await tx.open_study(photograph.study_key, photograph.subject, context)
     image, is_new = await tx.add_image(
         Image(
@@ -102,9 +110,7 @@ async def _refuse_another_media(
         return
     changed = {
         "content": before["content"]["url"] != f"Binary/{picture.sha256}",
-        "subject": any(
-            before["subject"].get(name) != stored["subject"].get(name) for name in ("reference", "identifier")
-        ),
+        "subject": is_about_another(before, stored),
     }
     if not any(changed.values()):
         image = await tx.image_of_media(stored["id"], picture.sha256)
@@ -160,10 +166,17 @@ async def _refuse_another_eye(
 ) -> None:
     """One picture is of one eye, whichever studies it is in."""
     stated = laterality(entry.resource)
-    if stated is None:
-        return
-    if any(twin.laterality not in {None, stated} for twin in await tx.twins(picture.sha256, subject, but=study)):
+    if await is_other_eye_elsewhere(picture, stated, subject, study, tx):
         raise _other_eye(entry)
+
+
+async def is_other_eye_elsewhere(
+    picture: StoredPicture, stated: Laterality | None, subject: Json, study: Study, tx: Transaction
+) -> bool:
+    """Whether the same picture of the same patient stands in another study as the other eye."""
+    if stated is None:
+        return False
+    return any(twin.laterality not in {None, stated} for twin in await tx.twins(picture, subject, but=study))
 
 
 def _other_eye(entry: Entry) -> InvalidResource:
@@ -181,7 +194,7 @@ def _refuse_the_future(entry: Entry, clock: Clock) -> None:
         raise InvalidResource(issue)
 
 
-def _context(sent: Json, stored: Json, known: dict[str, Known]) -> Json:
+def context_of(sent: Json, stored: Json, known: Mapping[str, Known]) -> Json:
     """What the report repeats, as the EHR knows it; `subject` and all in `ours` as our endpoint does."""
     context: Json = {"subject": stored["subject"]}
     ours: Json = {name: stored[name] for name in ("basedOn", "encounter") if name in stored}

@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
-from fundus_relay.domain.states import DeliveryState, ImageState
+from fundus_relay.domain.dicom import InstanceName, ListedInstance
+from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageState
 from fundus_relay.domain.values import (
+    Acquisition,
     Answer,
     CreditMark,
     Delivery,
@@ -22,6 +25,7 @@ from fundus_relay.domain.values import (
     JobStatus,
     Json,
     Page,
+    StoredPicture,
     Study,
     Submission,
     Upload,
@@ -110,6 +114,39 @@ class ImageArchive(Protocol):
         ...
 
 
+class StudyArchive(Protocol):
+    """Where the instances of a study lie: DICOMweb."""
+
+    def knows(self, address: str) -> bool:
+        """Whether this base URL is one of the archives that the operator listed."""
+        ...
+
+    @property
+    def default(self) -> str | None:
+        """The archive of a study that names none, if the operator listed any."""
+        ...
+
+    async def instances(self, address: str, study: str) -> Sequence[ListedInstance]:
+        """All instances of a study, in the order of series and instances; empty when the archive has none (yet).
+
+        Raises: as `fetch`, but InstanceNotThere.
+        """
+        ...
+
+    async def fetch(self, address: str, name: InstanceName, draft: Draft, *, limit: int) -> None:
+        """Read one instance, as it is stored there, into `draft`: a DICOM file.
+
+        Raises:
+            ArchiveNotAllowed: the operator did not list this archive.
+            InstanceNotThere: the archive has none of that name (any more).
+            PictureTooLarge: it has more than `limit` bytes.
+            ArchiveUnavailable: it cannot be reached, has a passing fault, or broke off; also an answer that is no
+                DICOM file.
+            ArchiveCredentialsRefused: an operator must mend the account.
+        """
+        ...
+
+
 class HandIn(Protocol):
     """See `Analyser.ready`."""
 
@@ -175,6 +212,7 @@ class HealthRecord(Protocol):
 class Job(StrEnum):
     """What the engine runs; the argument is one opaque id."""
 
+    ACQUISITION = "acquisition"
     IMAGE = "image"
     STUDY = "study"
     DELIVERY = "delivery"
@@ -251,7 +289,7 @@ class Transaction(Protocol):
         """The image that this Media brought, as the first or again; not locked (lock the study first)."""
         ...
 
-    async def twins(self, sha256: str, subject: Json, *, but: Study) -> Sequence[Image]:
+    async def twins(self, source: StoredPicture, subject: Json, *, but: Study) -> Sequence[Image]:
         """Images of the same picture of the same patient in other studies, not cancelled; not locked."""
         ...
 
@@ -274,7 +312,36 @@ class Transaction(Protocol):
 
     async def add_submission(self, submission: Submission) -> None: ...
 
+    async def save_submission(self, submission: Submission) -> None: ...
+
     async def submissions(self, study_id: str) -> Sequence[Submission]: ...
+
+    async def open_acquisition(self, acquisition: Acquisition) -> tuple[Acquisition, bool]:
+        """Add, or return, locked, the one that this study already has of that archive's study; True when added."""
+        ...
+
+    async def acquisition(self, acquisition_id: str) -> Acquisition | None:
+        """Locked."""
+        ...
+
+    async def acquisitions(self, study_id: str) -> Sequence[Acquisition]:
+        """Oldest first; not locked (lock the study)."""
+        ...
+
+    async def acquisitions_for(self, imaging_study: str) -> Sequence[Acquisition]:
+        """Those that this ImagingStudy asked for; not locked."""
+        ...
+
+    async def move_acquisition(
+        self,
+        acquisition: Acquisition,
+        to: AcquisitionState,
+        *,
+        reason: str | None = None,
+        **changes: Any,  # a subset of fields
+    ) -> Acquisition | None:
+        """As `move_image`, by `ACQUISITION_MOVES`."""
+        ...
 
     async def add_delivery(self, delivery: Delivery) -> None:
         """Add; an earlier revision for the same destination that has not begun becomes superseded."""
@@ -336,7 +403,7 @@ class Census:
     """How many there are, for the operator.
 
     Attributes:
-        images, deliveries: count by state.
+        images, deliveries, acquisitions: count by state.
         parked: count by reason.
         credits: that remain, or None; `credits_at` says since when we know.
         possibly_double_spent: credits.
@@ -344,6 +411,7 @@ class Census:
 
     images: Mapping[str, int]
     deliveries: Mapping[str, int]
+    acquisitions: Mapping[str, int]
     parked: Mapping[str, int]
     credits: int | None
     credits_at: datetime | None
@@ -355,7 +423,7 @@ class Parked:
     """A row that waits for a person.
 
     Attributes:
-        subject: `image` or `delivery`.
+        subject: `image`, `delivery` or `acquisition`.
         media, tasks: ids of the Media that it is about, and of the Tasks that tell of it.
     """
 
@@ -373,7 +441,7 @@ class PutOff:
     """Rows that wait by themselves, counted by what they wait for.
 
     Attributes:
-        subject: `image` or `delivery`.
+        subject: `image`, `delivery` or `acquisition`.
         due_at: when the first of them goes on.
     """
 
@@ -426,10 +494,17 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """All of them."""
+    """All of them.
+
+    Attributes:
+        records: by destination name.
+        decoding: held by whoever has a picture's pixels in memory: a photograph of 12 megapixels takes 100 MB.
+    """
 
     ledger: Ledger
     blobs: Blobs
+    archive: StudyArchive
     analyser: Analyser
-    records: Mapping[str, HealthRecord]  # by destination name
+    records: Mapping[str, HealthRecord]
     clock: Clock
+    decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))

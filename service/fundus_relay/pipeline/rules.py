@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from fundus_relay.domain.dicom import PHOTOGRAPHS
 from fundus_relay.domain.policy import AmbiguousUpload
 
 
@@ -20,6 +21,12 @@ class Rules:
         keep_trying_for: to commit what came once and cannot be asked for again.
         most_declines: tries of an upload to which the analyser says no for a reason that nobody knows.
         hold_factor: how much rarer an image on HOLD is asked for: people work there.
+        wait_for_late: how long a report waits for photographs that an archive should have and has not.
+        wait_for_archive: how long, when the archive did not let us look at all of what it has.
+        acquisition_horizon: of trying to fetch a study, before parking.
+        modalities: of instances that are photographs; when a study has none, those of `other_modalities` are taken.
+        sop_classes: of instances that are taken at all.
+        max_instance_bytes: of one DICOM file. max_pixels: of one of its frames.
         retry_horizon: by destination, of trying to deliver.
         public_url: base of our FHIR endpoint as others see it.
         organization: shown as the report's performer.
@@ -34,6 +41,14 @@ class Rules:
     keep_trying_for: timedelta = timedelta(minutes=10)
     most_declines: int = 12
     hold_factor: int = 10
+    wait_for_late: timedelta = timedelta(minutes=10)
+    wait_for_archive: timedelta = timedelta(hours=1)
+    acquisition_horizon: timedelta = timedelta(hours=72)
+    modalities: tuple[str, ...] = ("OP",)
+    other_modalities: tuple[str, ...] = ("XC", "OT", "SC")
+    sop_classes: frozenset[str] = PHOTOGRAPHS
+    max_instance_bytes: int = 200_000_000
+    max_pixels: int = 100_000_000
     ambiguous_upload: AmbiguousUpload = AmbiguousUpload.RESEND
     first_wait: timedelta = timedelta(seconds=2)
     longest_wait: timedelta = timedelta(minutes=15)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from fundus_relay.domain.errors import RelayError, Unavailable
 from fundus_relay.domain.states import ImageState
-from fundus_relay.domain.values import Image
+from fundus_relay.domain.values import Acquisition, Delivery, Image
 
 from .ports import Job, Ports
 from .rules import Rules
+
+
+def is_waiting(row: Image | Delivery | Acquisition, now: datetime) -> bool:
+    """Whether the row has to wait until its `due_at`."""
+    return row.due_at is not None and row.due_at > now
 
 
 async def end(image: Image, state: ImageState, why: RelayError, ports: Ports, *, told: str = "") -> bool:

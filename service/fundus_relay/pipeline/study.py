@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from fundus_relay.domain.analysis import AnalysisFailed
-from fundus_relay.domain.states import IMAGE_SETTLED, DeliveryState, ImageState, StudyState
-from fundus_relay.domain.values import Delivery, Image, Json, Study
+from fundus_relay.domain.errors import PatientMismatch
+from fundus_relay.domain.states import IMAGE_SETTLED, AcquisitionState, DeliveryState, ImageState, StudyState
+from fundus_relay.domain.values import Acquisition, Delivery, Image, Json, Study
 from fundus_relay.fhir.report import build_report, fingerprint
 from fundus_relay.fhir.withdrawn import withdrawn, withdrawn_report
 
@@ -28,10 +29,13 @@ async def report_study(study_id: str, ports: Ports, rules: Rules) -> None:
             return
         images = [await cancel_if_withdrawn(image, tx) or image for image in await tx.images(study_id)]
         told = [image for image in images if image.state is not ImageState.CANCELLED]
+        acquisitions = await tx.acquisitions(study_id)
         is_due = is_reportable(told) or (study.revision > 0 and len(told) < len(images))
-        if is_due and (digest := fingerprint(study, told)) != study.fingerprint:
+        if any(holds_back(each, ports, rules) for each in acquisitions):
+            is_due = False
+        if is_due and (digest := fingerprint(study, told, acquisitions)) != study.fingerprint:
             study = replace(study, state=StudyState.REPORTED, revision=study.revision + 1, fingerprint=digest)
-            await _issue(tx, study, told, ports, rules)
+            await _issue(tx, study, told, acquisitions, ports, rules)
         await refresh_tasks(tx, study, images)
 
 
@@ -44,6 +48,17 @@ def is_reportable(images: Sequence[Image]) -> bool:
     return all(is_settled(image) for image in images) and has_answer(images)
 
 
+def holds_back(acquisition: Acquisition, ports: Ports, rules: Rules) -> bool:
+    """Whether the report waits for photographs that are on their way from an archive, or may be somebody else's.
+
+    What is late does not hold the rest back for long: the report is then `partial`, and amended when the rest comes.
+    """
+    if acquisition.state is AcquisitionState.PARKED:
+        return acquisition.reason == PatientMismatch.code
+    patience = rules.wait_for_late if acquisition.looked_at else rules.wait_for_archive
+    return acquisition.state is AcquisitionState.DUE and ports.clock.now() < acquisition.asked_at + patience
+
+
 def has_answer(images: Sequence[Image]) -> bool:
     return any(image.analysis is not None and not isinstance(image.analysis, AnalysisFailed) for image in images)
 
@@ -52,7 +67,14 @@ def is_settled(image: Image) -> bool:
     return image.state in IMAGE_SETTLED or (image.state is ImageState.ANALYSING and image.reason == ON_HOLD)
 
 
-async def _issue(tx: Transaction, study: Study, images: Sequence[Image], ports: Ports, rules: Rules) -> None:
+async def _issue(
+    tx: Transaction,
+    study: Study,
+    images: Sequence[Image],
+    acquisitions: Sequence[Acquisition],
+    ports: Ports,
+    rules: Rules,
+) -> None:
     """Store a report revision and make it due at every destination.
 
     Args:
@@ -63,7 +85,7 @@ async def _issue(tx: Transaction, study: Study, images: Sequence[Image], ports: 
     issued = _issued(now, earlier)
     said = earlier[-1].resources if earlier else ()
     if has_answer(images) or not said:
-        told = await _told(tx, study, images, issued, rules)
+        told = await _told(tx, study, images, acquisitions, issued, rules)
         gone = _no_longer_said(said, told)
         # the EHR's Observations are withdrawn by whoever writes the report there; a Media is not, so it goes along
         resources = (*told, *(each for each in gone if each["resourceType"] == "Media"))
@@ -99,7 +121,12 @@ def _issued(now: datetime, earlier: Sequence[Delivery]) -> datetime:
 
 
 async def _told(
-    tx: Transaction, study: Study, images: Sequence[Image], issued: datetime, rules: Rules
+    tx: Transaction,
+    study: Study,
+    images: Sequence[Image],
+    acquisitions: Sequence[Acquisition],
+    issued: datetime,
+    rules: Rules,
 ) -> tuple[Json, ...]:
     media: dict[str, Json] = {}
     for image in images:
@@ -109,6 +136,7 @@ async def _told(
         study,
         images,
         media,
+        acquisitions,
         revision=study.revision,
         issued=issued,
         public_url=rules.public_url,

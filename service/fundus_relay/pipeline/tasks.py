@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fundus_relay.domain.states import ImageState
-from fundus_relay.domain.values import Image, Study, Submission
+from fundus_relay.domain.values import Acquisition, Image, Study, Submission
 from fundus_relay.fhir.task import build_task
 
 from .ports import Transaction
@@ -17,21 +17,29 @@ async def refresh_tasks(tx: Transaction, study: Study, images: Sequence[Image] |
     """Write the Tasks of all the study's submissions anew; one that says the same gets no new version."""
     images = await tx.images(study.id) if images is None else images
     deliveries = await tx.deliveries(study.id)
+    acquisitions = {each.submission_id: each for each in await tx.acquisitions(study.id)}
     for submission in await tx.submissions(study.id):
         seen = await _as_sent(tx, submission, images)
-        await tx.resources.put(build_task(submission, study, seen, deliveries))
+        await tx.resources.put(build_task(submission, study, seen, deliveries, acquisitions.get(submission.id)))
 
 
-async def open_task(tx: Transaction, submission: Submission, study: Study, asked: Sequence[Image]) -> None:
+async def open_task(
+    tx: Transaction,
+    submission: Submission,
+    study: Study,
+    asked: Sequence[Image],
+    acquisition: Acquisition | None = None,
+) -> None:
     """Write the first Task of a submission.
 
     Args:
         asked: its own images; as long as nothing was done for any of them, no other row has a say in the Task.
+        acquisition: what brings its images, when they are still to come.
     """
     is_untouched = all(image.state is ImageState.RECEIVED for image in asked)
     images = asked if is_untouched else await tx.images(study.id)
     deliveries = await tx.deliveries(study.id) if study.revision else []
-    await tx.resources.add(build_task(submission, study, images, deliveries))
+    await tx.resources.add(build_task(submission, study, images, deliveries, acquisition))
 
 
 async def _as_sent(tx: Transaction, submission: Submission, images: Sequence[Image]) -> list[Image]:

@@ -42,7 +42,18 @@ async def take_back(entry: Entry, tx: Transaction) -> Accepted | None:
     if before is None:
         text = "entered-in-error: no Media of this id is known; nothing is analysed"
         raise InvalidResource(Issue(f"{entry.element}.status", "business-rule", text, "media-not-completed"))
-    stored, is_new = await tx.resources.put({**before, "status": ENTERED_IN_ERROR})
+    return await _withdraw(before, tx)
+
+
+async def withdraw_media(media_id: str, tx: Transaction) -> None:
+    """Withdraw a Media that we made ourselves; twice is once."""
+    media = await tx.resources.read("Media", media_id)
+    if media is not None:
+        await _withdraw(media, tx)
+
+
+async def _withdraw(media: Json, tx: Transaction) -> Accepted:
+    stored, is_new = await tx.resources.put({**media, "status": ENTERED_IN_ERROR})
     if is_new:
         await _withdraw_image(stored, tx)
     return Accepted(stored, is_new)

@@ -25,8 +25,8 @@ from fundus_relay.pipeline.ports import Job
 
 LONGEST_BACKOFF = timedelta(minutes=15)
 
-QUEUE_OF = {Job.IMAGE: "analysis", Job.STUDY: "report", Job.DELIVERY: "report"}
-"""One lane for each party outside: an EHR that hangs holds up no analysis, and the other way round."""
+QUEUE_OF = {Job.ACQUISITION: "acquisition", Job.IMAGE: "analysis", Job.STUDY: "report", Job.DELIVERY: "report"}
+"""One lane for each party outside: an EHR or an archive that hangs holds up no analysis, and the other way round."""
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ class Pace:
     """Seconds between things, and how many at once.
 
     Attributes:
-        images, reports: jobs at once in the lane.
+        acquisitions, images, reports: jobs at once in the lane.
         poll, reconcile, rescue, collect: between two rounds.
         heartbeat: between two beats of a lane.
         grace: that jobs have to finish when their lane stops; then they are cancelled and handed back.
@@ -27,6 +27,7 @@ class Pace:
         look: between two looks for jobs without a notification, should one be missed.
     """
 
+    acquisitions: int = 4
     images: int = 8
     reports: int = 8
     poll: float = 1

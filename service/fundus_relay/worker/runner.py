@@ -1,4 +1,4 @@
-"""A worker process: two lanes of jobs, what the leader does, and what brings lost jobs back.
+"""A worker process: three lanes of jobs, what the leader does, and what brings lost jobs back.
 
 How this works. Each lane is a worker of the engine with its own heartbeat. When the database goes away a lane's
 heartbeat fails, the lane stops, and it is started again until the database is back. A lane that has stopped beating
@@ -66,7 +66,11 @@ async def run_worker(
             await workers[dead].restart()
         await hand_back_strays(app.job_manager, at_work, list(workers))
 
-    lanes = [Lane(app, "analysis", pace.images, pace), Lane(app, "report", pace.reports, pace)]
+    lanes = [
+        Lane(app, "acquisition", pace.acquisitions, pace),
+        Lane(app, "analysis", pace.images, pace),
+        Lane(app, "report", pace.reports, pace),
+    ]
     kept = [asyncio.create_task(lane.keep(stop)) for lane in lanes]
     rounds = [
         asyncio.create_task(

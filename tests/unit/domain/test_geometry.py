@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from math import inf, nan
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fundus_relay.domain.geometry import Affine, Box, Size, scaling
+from fundus_relay.domain.geometry import IDENTITY, Affine, Box, Size, scaling
 
 SIDES = st.integers(100, 20_000)
 SIZES = st.builds(Size, SIDES, SIDES)
@@ -118,3 +119,45 @@ def test_maps_in_a_row_do_what_each_does_in_turn(
     first, then = scaling(of=a, to=b), scaling(of=b, to=c)
 
     assert corners(then.after(first).box(box)) == pytest.approx(corners(then.box(first.box(box))), rel=1e-6, abs=1e-2)
+
+
+MAPS = st.lists(
+    st.one_of(
+        st.builds(lambda of, to: scaling(of=of, to=to), SIZES, SIZES),
+        st.builds(lambda x, y: Affine(1, 0, x, 0, 1, y), st.integers(-9999, 9999), st.integers(-9999, 9999)),
+        st.builds(lambda side: Affine(-1, 0, side, 0, 1, 0), SIDES),
+        st.builds(lambda side: Affine(0, 1, 0, -1, 0, side), SIDES),
+    ),
+    min_size=1,
+    max_size=4,
+).map(lambda steps: reduce(lambda done, step: step.after(done), steps, IDENTITY))
+"""Scales, crops, mirrors and quarter turns, one after the other."""
+POINTS = st.tuples(st.floats(0, 20_000), st.floats(0, 20_000))
+
+
+@given(MAPS, POINTS)
+def test_doing_nothing_before_or_after_a_map_changes_nothing(some: Affine, point: tuple[float, float]) -> None:
+    assert some.after(IDENTITY).point(*point) == IDENTITY.after(some).point(*point) == some.point(*point)
+
+
+@given(MAPS, MAPS, MAPS, POINTS)
+def test_maps_in_a_row_may_be_put_together_from_either_end(
+    a: Affine, b: Affine, c: Affine, point: tuple[float, float]
+) -> None:
+    assert c.after(b.after(a)).point(*point) == pytest.approx(c.after(b).after(a).point(*point), rel=1e-9, abs=1e-3)
+
+
+@given(MAPS, POINTS)
+def test_the_inverse_undoes_a_map_from_both_sides(some: Affine, point: tuple[float, float]) -> None:
+    back = some.inverse()
+
+    assert back.after(some).point(*point) == pytest.approx(point, rel=1e-6, abs=1e-2)
+    assert some.after(back).point(*point) == pytest.approx(point, rel=1e-6, abs=1e-2)
+
+
+@given(MAPS, MAPS)
+def test_what_two_maps_do_is_undone_in_the_other_order(a: Affine, b: Affine) -> None:
+    undone, one_by_one = b.after(a).inverse(), a.inverse().after(b.inverse())
+
+    for point in [(0, 0), (1000, 0), (0, 1000)]:
+        assert undone.point(*point) == pytest.approx(one_by_one.point(*point), rel=1e-6, abs=1e-2)

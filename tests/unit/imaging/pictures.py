@@ -7,6 +7,8 @@ import struct
 import zlib
 from io import BytesIO
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageDraw, ImageFilter
 
 from fundus_relay.domain.geometry import Box, Size
@@ -50,6 +52,37 @@ def find_marked(raster: Image.Image) -> Box:
     box = Image.composite(mask, Image.new("L", raster.size), not_blue).getbbox()
     assert box is not None, "no green rectangle"
     return Box(*box)
+
+
+def edges_of_marked(raster: Image.Image) -> tuple[float, float, float, float]:
+    """Left, top, right and lower edge of the green rectangle, to a fraction of a pixel, also where it is blurred.
+
+    An edge is where the green comes half way up; at the border of the picture it is the border.
+    """
+    red, green, blue = np.moveaxis(np.asarray(raster.convert("RGB"), dtype=np.float32), -1, 0)
+    greenness = np.clip(green - np.maximum(red, blue), 0, 255)
+    inside = Image.fromarray(greenness > 127).getbbox()
+    assert inside is not None, "no green rectangle"
+    x_min, y_min, x_max, y_max = inside
+    middle_rows = slice((3 * y_min + y_max) // 4, (y_min + 3 * y_max + 3) // 4)
+    middle_columns = slice((3 * x_min + x_max) // 4, (x_min + 3 * x_max + 3) // 4)
+    across, down = greenness[middle_rows].mean(axis=0), greenness[:, middle_columns].mean(axis=1)
+    left, right = _half_ways(across, x_min, x_max)
+    top, lower = _half_ways(down, y_min, y_max)
+    return left, top, right, lower
+
+
+def _half_ways(profile: NDArray[np.float32], begin: int, end: int) -> tuple[float, float]:
+    half = float(np.median(profile[begin:end])) / 2
+
+    def between(outer: int, inner: int) -> float:
+        share = (half - profile[outer]) / (profile[inner] - profile[outer])
+        return (outer + 0.5) + float(share) * (inner - outer)
+
+    return (
+        between(begin - 1, begin) if begin > 0 else 0.0,
+        between(end, end - 1) if end < len(profile) else float(end),
+    )
 
 
 def an_exif(orientation: int | None = None, *, comment: bytes = SECRET, thumbnail: bool = False) -> bytes:

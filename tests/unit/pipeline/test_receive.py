@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.dicom_files import a_scene, dicom_file
 from tests.fakes.image_archive import FakeImageArchive
 from tests.unit.imaging.pictures import a_jpeg, a_png
 
@@ -146,6 +147,16 @@ async def test_what_contradicts_the_picture_is_refused_and_nothing_kept(
     picture: bytes, blobs: DirectoryBlobs, folder: Path, content: Json, elements: Json, element: str, code: str
 ) -> None:
     assert await refusals(a_media(picture, content, **elements), blobs) == [(element, code)]
+    assert files(folder) == []
+
+
+async def test_dicom_is_no_photograph_of_a_media(blobs: DirectoryBlobs, folder: Path) -> None:
+    file = dicom_file(a_scene())
+
+    assert await refusals(a_media(file), blobs) == [("Media.content.contentType", "content-type")]
+    assert await refusals(a_media(file, {"contentType": "application/dicom"}), blobs) == [
+        ("Media.content.contentType", "content-type")
+    ]
     assert files(folder) == []
 
 

@@ -10,7 +10,9 @@ Description: "The raster that is spoken of, as stored in the file that was sent,
     rows 1..1 and
     frame 1..1 and
     transform 1..1 and
-    imageSha256 1..1
+    imageSha256 1..1 and
+    sopInstance 0..1 and
+    frameNumber 0..1
 * extension[columns] ^short = "width of the frame"
 * extension[columns].value[x] 1..1
 * extension[columns].value[x] only positiveInt
@@ -27,3 +29,9 @@ Description: "The raster that is spoken of, as stored in the file that was sent,
 * extension[imageSha256] ^short = "digest of the file that was sent"
 * extension[imageSha256].value[x] 1..1
 * extension[imageSha256].value[x] only string
+* extension[sopInstance] ^short = "the DICOM instance that was fetched from an archive"
+* extension[sopInstance].value[x] 1..1
+* extension[sopInstance].value[x] only oid
+* extension[frameNumber] ^short = "which frame of that instance, from 1"
+* extension[frameNumber].value[x] 1..1
+* extension[frameNumber].value[x] only positiveInt

@@ -15,6 +15,8 @@ Description: "Where in a photograph the analyser marked a lesion, in pixels of t
     frame 1..1 and
     transform 1..1 and
     imageSha256 1..1 and
+    sopInstance 0..1 and
+    frameNumber 0..1 and
     image 1..1 and
     source 1..1
 * extension[xMin] ^short = "left edge"
@@ -51,3 +53,9 @@ Description: "Where in a photograph the analyser marked a lesion, in pixels of t
 * extension[source] ^short = "the analyser's own words for the box"
 * extension[source].value[x] 1..1
 * extension[source].value[x] only string
+* extension[sopInstance] ^short = "the DICOM instance that was fetched from an archive"
+* extension[sopInstance].value[x] 1..1
+* extension[sopInstance].value[x] only oid
+* extension[frameNumber] ^short = "which frame of that instance, from 1"
+* extension[frameNumber].value[x] 1..1
+* extension[frameNumber].value[x] only positiveInt

@@ -26,6 +26,9 @@ _OVERDUE = """
           where (state in ('received', 'prepared', 'sending') or (state = 'analysing' and job_status is not null))
             and (due_at is null or due_at <= %(now)s))
         union all
+        (select 3, 'acquisition', id, due_at, since from acquisition
+          where state = 'due' and (due_at is null or due_at <= %(now)s))
+        union all
         (select 0, 'study', study_id, null, min(at) from study_look group by study_id)
     )
     select job, id from due
@@ -53,6 +56,9 @@ _PARKED = """
            array(select submission.id::text from submission where submission.study_id = delivery.study_id
                   order by accepted_at, submission.id)
       from delivery where state = 'parked'
+    union all
+    select 'acquisition', acquisition.id, state, reason, since, '{}', array[submission_id::text]
+      from acquisition where state = 'parked'
      order by since
 """
 
@@ -62,6 +68,8 @@ _WAITING = """
          where state in ('received', 'prepared', 'sending', 'analysing', 'parked')
         union all
         select 'delivery', id, state, reason, since, due_at from delivery where state in ('due', 'writing', 'parked')
+        union all
+        select 'acquisition', id, state, reason, since, due_at from acquisition where state in ('due', 'parked')
     )
 """
 
@@ -135,15 +143,18 @@ class PostgresLedger:
     async def census(self) -> Census:
         images = await self._run("select state, count(*) as count from image group by state")
         deliveries = await self._run("select state, count(*) as count from delivery group by state")
+        acquisitions = await self._run("select state, count(*) as count from acquisition group by state")
         parked = await self._run(
             "select coalesce(reason, '') as reason, count(*) as count from"
             " (select reason from image where state = 'parked'"
-            "  union all select reason from delivery where state = 'parked') as parked group by 1"
+            "  union all select reason from delivery where state = 'parked'"
+            "  union all select reason from acquisition where state = 'parked') as parked group by 1"
         )
         account = (await self._run("select * from account where name = 'analyser'"))[0]
         return Census(
             images={row["state"]: row["count"] for row in images},
             deliveries={row["state"]: row["count"] for row in deliveries},
+            acquisitions={row["state"]: row["count"] for row in acquisitions},
             parked={row["reason"]: row["count"] for row in parked},
             credits=account["remaining"],
             credits_at=account["remaining_at"],

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fundus_relay.domain.values import Delivery, Image
+from fundus_relay.domain.values import Acquisition, Delivery, Image
 
 log = logging.getLogger(__name__)
 
@@ -16,12 +16,12 @@ class Move:
     """One settled row.
 
     Attributes:
-        subject: `image` or `delivery`.
+        subject: `image`, `delivery` or `acquisition`.
         is_put_off: it has a time to wait for.
     """
 
     subject: str
-    before: Image | Delivery
+    before: Image | Delivery | Acquisition
     to_state: str
     reason: str | None
     is_put_off: bool

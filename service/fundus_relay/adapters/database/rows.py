@@ -9,10 +9,12 @@ from typing import Any, assert_never
 from psycopg.types.json import Jsonb
 
 from fundus_relay.domain.analysis import Analysis, AnalysisFailed, Graded, Lesion, NotFundus, Ungradable
+from fundus_relay.domain.dicom import InstanceName
 from fundus_relay.domain.geometry import Affine, Box, Size
 from fundus_relay.domain.laterality import Laterality
-from fundus_relay.domain.states import DeliveryState, ImageState, StudyState
+from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageState, StudyState
 from fundus_relay.domain.values import (
+    Acquisition,
     CreditMark,
     Delivery,
     Image,
@@ -47,6 +49,7 @@ def image_of(row: Row) -> Image:
         state=ImageState(row["state"]),
         since=row["since"],
         captured=row["captured"],
+        instance=InstanceName(**row["instance"]) if row["instance"] else None,
         due_at=row["due_at"],
         reason=row["reason"],
         attempt=row["attempt"],
@@ -68,6 +71,26 @@ def submission_of(row: Row) -> Submission:
         study_id=str(row["study_id"]),
         accepted_at=row["accepted_at"],
         image_media=row["image_media"],
+        imaging_studies=tuple(row["imaging_studies"]),
+    )
+
+
+def acquisition_of(row: Row) -> Acquisition:
+    return Acquisition(
+        id=str(row["id"]),
+        study_id=str(row["study_id"]),
+        submission_id=str(row["submission_id"]),
+        imaging_study=row["imaging_study"],
+        address=row["address"],
+        study_uid=row["study_uid"],
+        state=AcquisitionState(row["state"]),
+        since=row["since"],
+        asked_at=row["asked_at"],
+        due_at=row["due_at"],
+        reason=row["reason"],
+        attempt=row["attempt"],
+        looked_at=row["looked_at"],
+        instances=row["instances"],
     )
 
 
@@ -94,7 +117,7 @@ def column(value: object) -> object:
     match value:
         case Graded() | Ungradable() | NotFundus() | AnalysisFailed():
             return Jsonb(_analysis_json(value))
-        case StoredPicture() | PreparedPicture() | CreditMark():
+        case StoredPicture() | PreparedPicture() | CreditMark() | InstanceName():
             return Jsonb(asdict(value))
         case dict() | list() | tuple():
             return Jsonb(value)

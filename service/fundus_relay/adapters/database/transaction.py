@@ -17,14 +17,21 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.sql import SQL, Identifier, Placeholder
 from psycopg.types.json import Jsonb
 
-from fundus_relay.domain.states import DELIVERY_MOVES, IMAGE_MOVES, DeliveryState, ImageState
-from fundus_relay.domain.values import CreditMark, Delivery, Image, Json, Study, Submission
+from fundus_relay.domain.states import (
+    ACQUISITION_MOVES,
+    DELIVERY_MOVES,
+    IMAGE_MOVES,
+    AcquisitionState,
+    DeliveryState,
+    ImageState,
+)
+from fundus_relay.domain.values import Acquisition, CreditMark, Delivery, Image, Json, StoredPicture, Study, Submission
 from fundus_relay.pipeline.ports import Clock, Job
 
 from .moves import Move
 from .pool import Connection
 from .resources import StoredResources
-from .rows import column, delivery_of, image_of, study_of, submission_of
+from .rows import acquisition_of, column, delivery_of, image_of, study_of, submission_of
 
 
 class Enqueue(Protocol):
@@ -87,13 +94,14 @@ class PostgresTransaction:
         )
 
     async def add_image(self, image: Image) -> tuple[Image, bool]:
-        row = _columns(image) | {"source_sha256": image.source.sha256}
-        added = await self._add("image", row, "on conflict (study_id, source_sha256) do nothing")
+        source = image.source
+        row = _columns(image) | {"source_sha256": source.sha256, "source_frame": source.frame}
+        added = await self._add("image", row, "on conflict (study_id, source_sha256, source_frame) do nothing")
         if added:
             return image_of(added[0]), True
         rows = await self._run(
-            "select * from image where study_id = %s and source_sha256 = %s for no key update",
-            [image.study_id, image.source.sha256],
+            "select * from image where study_id = %s and source_sha256 = %s and source_frame = %s for no key update",
+            [image.study_id, source.sha256, source.frame],
         )
         return image_of(rows[0]), False
 
@@ -105,19 +113,19 @@ class PostgresTransaction:
         return [image_of(row) for row in await self._of_study("image", study_id, "arrival")]
 
     async def image_of_media(self, media_id: str, sha256: str) -> Image | None:
-        rows = await self._run(
+        rows = await self._run(  # one Media is one frame
             "select image.* from image join submission using (study_id)"
             " where source_sha256 = %s and submission.image_media ->> image.id::text = %s limit 1",
             [sha256, media_id],
         )
         return image_of(rows[0]) if rows else None
 
-    async def twins(self, sha256: str, subject: Json, *, but: Study) -> Sequence[Image]:
+    async def twins(self, source: StoredPicture, subject: Json, *, but: Study) -> Sequence[Image]:
         rows = await self._run(
             "select image.* from image join study on study.id = study_id"
-            " where source_sha256 = %s and subject ->> 'reference' = %s and study_id <> %s"
+            " where source_sha256 = %s and source_frame = %s and subject ->> 'reference' = %s and study_id <> %s"
             " and image.state <> 'cancelled'",
-            [sha256, subject["reference"], but.id],
+            [source.sha256, source.frame, subject["reference"], but.id],
         )
         return [image_of(row) for row in rows]
 
@@ -151,6 +159,47 @@ class PostgresTransaction:
 
     async def submissions(self, study_id: str) -> Sequence[Submission]:
         return [submission_of(row) for row in await self._of_study("submission", study_id, "accepted_at, id")]
+
+    async def save_submission(self, submission: Submission) -> None:
+        await self._do(
+            "update submission set image_media = %s, imaging_studies = %s where id = %s",
+            [Jsonb(submission.image_media), Jsonb(submission.imaging_studies), submission.id],
+        )
+
+    async def open_acquisition(self, acquisition: Acquisition) -> tuple[Acquisition, bool]:
+        added = await self._add(
+            "acquisition", _columns(acquisition), "on conflict (study_id, address, study_uid) do nothing"
+        )
+        if added:
+            return acquisition_of(added[0]), True
+        rows = await self._run(
+            "select * from acquisition where study_id = %s and address = %s and study_uid = %s for no key update",
+            [acquisition.study_id, acquisition.address, acquisition.study_uid],
+        )
+        return acquisition_of(rows[0]), False
+
+    async def acquisition(self, acquisition_id: str) -> Acquisition | None:
+        row = await self._locked("acquisition", acquisition_id)
+        return acquisition_of(row) if row else None
+
+    async def acquisitions(self, study_id: str) -> Sequence[Acquisition]:
+        return [acquisition_of(row) for row in await self._of_study("acquisition", study_id, "asked_at, id")]
+
+    async def acquisitions_for(self, imaging_study: str) -> Sequence[Acquisition]:
+        rows = await self._run("select * from acquisition where imaging_study = %s", [imaging_study])
+        return [acquisition_of(row) for row in rows]
+
+    async def move_acquisition(
+        self,
+        acquisition: Acquisition,
+        to: AcquisitionState,
+        *,
+        reason: str | None = None,
+        **changes: Any,  # as the port says
+    ) -> Acquisition | None:
+        _check(acquisition.state, to, ACQUISITION_MOVES)
+        row = await self._move("acquisition", acquisition, to, reason, changes)
+        return acquisition_of(row) if row else None
 
     async def add_delivery(self, delivery: Delivery) -> None:
         superseded = await self._run(
@@ -223,7 +272,12 @@ class PostgresTransaction:
             await enqueue(self._connection, others)
 
     async def _move(
-        self, table: str, before: Image | Delivery, to: str, reason: str | None, changes: Mapping[str, Any]
+        self,
+        table: str,
+        before: Image | Delivery | Acquisition,
+        to: str,
+        reason: str | None,
+        changes: Mapping[str, Any],
     ) -> DictRow | None:
         """Settle, if state and attempt are still those of `before`."""
         values = {name: column(value) for name, value in changes.items()}
@@ -289,7 +343,7 @@ class PostgresTransaction:
         await self._connection.execute(query.encode(), values)
 
 
-def _columns(value: Image | Submission | Delivery) -> dict[str, object]:
+def _columns(value: Image | Submission | Delivery | Acquisition) -> dict[str, object]:
     return {name: column(getattr(value, name)) for name in value.__slots__}
 
 

@@ -209,7 +209,7 @@ def check_patients(entries: Sequence[Entry], names: Names, patients: Collection[
             yield Issue(f"{path}.identifier", "conflict", text, "patient-mismatch")
         elif patients and who not in patients:
             yield Issue(path, "conflict", "this is about none of the patients of the Bundle", "patient-mismatch")
-        elif entry.resource["resourceType"] == "Media":
+        elif entry.resource["resourceType"] in {"Media", "ImagingStudy"}:
             yield from _check_owners(entry, who, path, names, owners)
 
 
@@ -219,7 +219,9 @@ def _check_owners(entry: Entry, who: str, path: str, names: Names, owners: dict[
         theirs = subject_of(target.resource) if target is not None else None
         owner = owners.setdefault(group, names.identity(theirs, target) if theirs and target else who)
         if owner != who:
-            text = "the order, encounter or study that this Media names is about somebody else"
+            text = (
+                f"the order, encounter or study that this {entry.resource['resourceType']} names is about somebody else"
+            )
             yield Issue(path, "conflict", text, "patient-mismatch")
             return
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from fundus_relay.domain.errors import Issue
+from fundus_relay.domain.laterality import BOTH_EYES, LEFT_EYE, RIGHT_EYE
 from fundus_relay.domain.values import Entry, Json
 
 from ..names import SNOMED
@@ -24,17 +25,9 @@ TYPES = frozenset({
 })  # fmt: skip
 """What we take."""
 
-RIGHT_EYE = frozenset({"362502000", "5597008", "18944008", "1290043002", "24028007"})
-LEFT_EYE = frozenset({"362503005", "58443009", "8966001", "1290041000", "7771000"})
-BOTH_EYES = frozenset({"51440002"})
-"""Entire eye, retina, eye structure, eye proper, and the bare qualifier right, left, or right and left.
-
-Source: SNOMED CT, Global Patient Set 2020-09, and value sets of DIPS RetinaIntegration; verified in the mapping.
-"""
-
 _SPOKEN = {"R": re.compile(r"\b(?:(?i:right)|OD)\b"), "L": re.compile(r"\b(?:(?i:left)|OS)\b")}
 
-_VOID = {
+VOID_STATUSES = {
     "ServiceRequest": frozenset({"revoked", "entered-in-error"}),
     "ImagingStudy": frozenset({"cancelled", "entered-in-error"}),
     "Encounter": frozenset({"cancelled", "entered-in-error"}),
@@ -94,9 +87,12 @@ def _check_content(content: Json, path: str) -> Iterator[Issue]:
 
 def eyes(media: Json) -> frozenset[str]:
     """What the codes of `bodySite` say: `R`, `L`, `both`; texts and displays are never read."""
-    codes = {
-        coding.get("code") for coding in media.get("bodySite", {}).get("coding", []) if coding.get("system") == SNOMED
-    }
+    return eyes_of(media.get("bodySite", {}).get("coding", []))
+
+
+def eyes_of(codings: Sequence[Json]) -> frozenset[str]:
+    """The same of any codings."""
+    codes = {coding.get("code") for coding in codings if coding.get("system") == SNOMED}
     named = {"R": RIGHT_EYE, "L": LEFT_EYE, "both": BOTH_EYES}
     return frozenset(eye for eye, known in named.items() if codes & known)
 
@@ -130,7 +126,7 @@ def check_together(entries: Sequence[Entry], names: Names) -> Iterator[Issue]:
         if kind == "Patient" and not _can_be_named(entry):
             text = "a Patient needs an identifier or an id of the EHR, or the report cannot name it"
             yield Issue(f"{entry.element}.identifier", "required", text, "patient-unnamed")
-        if kind == "Media":
+        if kind in {"Media", "ImagingStudy"}:
             yield from _check_orders(entry, names)
 
 
@@ -142,8 +138,9 @@ def _check_orders(entry: Entry, names: Names) -> Iterator[Issue]:
     named += [("encounter", media["encounter"])] if "encounter" in media else []
     for path, reference in named:
         target = names.target(reference, entry)
-        if target is not None and target.resource.get("status") in _VOID.get(target.resource["resourceType"], ()):
-            text = f"the {target.resource['resourceType']} is {target.resource['status']}"
+        kind = target.resource["resourceType"] if target is not None else ""
+        if target is not None and target.resource.get("status") in VOID_STATUSES.get(kind, ()):
+            text = f"the {kind} is {target.resource['status']}"
             yield Issue(f"{entry.element}.{path}", "business-rule", text, "order-void")
 
 
