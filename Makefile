@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 PAGES := service/fundus_relay/guide/site/content-security-policy.txt
 
-.PHONY: setup pages demo test test-peers peers clients check bench profiles serve lock clean
+.PHONY: setup pages demo test test-peers peers orthanc clients check bench profiles serve lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.installed  ## the virtual environment with everything that the laptop needs
@@ -32,10 +32,13 @@ test: setup pages clients  ## every test that needs no server of somebody else; 
 	@rm -rf out/said
 	TESTS_SAID=out/said $(BIN)/python -m pytest --ignore=tests/peers
 
-test-peers: setup peers profiles  ## the service judged by HAPI FHIR, Medplum's router, HL7's validator and the guide
+test-peers: setup peers profiles  ## the service with HAPI FHIR, Medplum's router, Orthanc, HL7's validator and the guide
 	$(BIN)/python -m pytest tests/peers tests/profiles
 
-peers: .peers/hapi/.built .peers/judge/.built tests/peers/router/node_modules/.installed  ## programs that nobody here wrote
+peers: .peers/hapi/.built .peers/judge/.built tests/peers/router/node_modules/.installed orthanc  ## programs that nobody here wrote
+
+orthanc:  ## a PACS, from Debian's packages: installed for all of the machine, so not remembered here
+	@tests/peers/orthanc/install.sh || echo "NOT RUN: no archive is asked, because Orthanc needs root and apt to install"
 
 .peers/%/.built: $(shell find tests/peers -path '*/src/*' -type f) tests/peers/hapi/pom.xml tests/peers/judge/pom.xml
 	@if command -v mvn >/dev/null && command -v javac >/dev/null; then mvn -q -B -f tests/peers/$*/pom.xml package && touch $@ || echo "NOT RUN: $* does not build here"; \

@@ -18,12 +18,11 @@ from tests.flow.world import LEFT, RIGHT, World, a_world
 from tests.golden.stories import ISSUED, REFERABLE, STORIES, golden
 from tests.peers.judgement import Judge, Remark
 from tests.profiles.test_invariants import BREAKS, boxed, sound
+from tests.serving import an_application
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay import guide
 from fundus_relay.adapters.database.pool import Pool
-from fundus_relay.adapters.image_archive import HttpImageArchive
-from fundus_relay.api.app import application
 from fundus_relay.demonstration.ehr import demonstration_ehr
 from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Submission
@@ -34,7 +33,6 @@ from fundus_relay.fhir.names import CANONICAL
 from fundus_relay.fhir.outcome import outcome
 from fundus_relay.fhir.task import build_task
 from fundus_relay.imaging.preparation import prepare
-from fundus_relay.pipeline.receive import Limits
 
 Json = dict[str, Any]  # Any: FHIR JSON
 Damage = Callable[[Json], Any]
@@ -371,16 +369,9 @@ async def world(pool: Pool, tmp_path: Path) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def relay(world: World) -> AsyncIterator[httpx.AsyncClient]:
+async def relay(world: World, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """The FHIR endpoint of the same world."""
-    app = application(
-        ledger=world.ports.ledger,
-        blobs=world.ports.blobs,
-        archive=HttpImageArchive(sources=(), private_networks=()),
-        clock=world.clock,
-        limits=Limits(),
-        max_body_bytes=10_000_000,
-    )
+    app = an_application(world.ports.ledger, tmp_path, blobs=world.ports.blobs, clock=world.clock)
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://relay.test/fhir", headers=FHIR) as client:
         yield client
