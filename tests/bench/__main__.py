@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from . import intake, journey, validation, waiting
+from . import intake, journey, study, validation, waiting
 
-PARTS = {"intake": intake, "journey": journey, "waiting": waiting, "validation": validation}
+PARTS = {"intake": intake, "journey": journey, "waiting": waiting, "validation": validation, "study": study}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or PARTS:
