@@ -61,11 +61,10 @@ async def carried(file: bytes, site: Site) -> list[tuple[Any, ...]]:
     answer = await site.client.post(f"{site.stack.fhir}/ImagingStudy", json=study)
     assert answer.status_code == 201, answer.text
     task = await until_completed(f"ImagingStudy/{answer.json()['id']}", site.stack, site.client)
-    (media,) = [
-        each["valueReference"]["reference"]
-        for each in task["input"]
-        if each["valueReference"]["reference"].startswith("Media/")
-    ]
+    name = f"urn:dicom:uid|urn:oid:{header.SOPInstanceUID}"  # the study may have others
+    (entry,) = (await site.client.get(f"{site.stack.fhir}/Media", params={"identifier": name})).json()["entry"]
+    media = f"Media/{entry['resource']['id']}"
+    assert media in [each["valueReference"]["reference"] for each in task["input"]]
     found = boxes_of(await observations_at_ehr(media, site.stack, site.client))
     prepared = await asyncio.to_thread(prepare, file)
     assert found == (await seen_by_the_standin(prepared, site.stack, site.client))["boxes"]
