@@ -85,6 +85,8 @@ async def test_every_canonical_of_what_we_emit_is_defined_here(client: httpx.Asy
         ("status=active", 3),
         ("status=draft", 0),
         ("_format=json", 3),
+        ("status=http://hl7.org/fhir/publication-status|active", 3),
+        ("url=https://fundus-relay.dev/fhir/CodeSystem/task,https://fundus-relay.dev/fhir/CodeSystem/netra-dr", 2),
     ],
 )
 async def test_a_search_finds_what_it_asks_for(client: httpx.AsyncClient, query: str, count: int) -> None:
@@ -101,6 +103,45 @@ async def test_only_a_count_is_given_where_only_a_count_is_asked_for(client: htt
 
     assert found["total"] == len(guide.artefacts("ValueSet"))
     assert "entry" not in found
+
+
+async def test_pages_together_are_all_that_is_found(client: httpx.AsyncClient) -> None:
+    names: list[str] = []
+    url: str | None = f"{BASE}/StructureDefinition?status=active&_count=4"
+    while url:
+        page = (await client.get(url)).json()
+        assert len(page["entry"]) <= 4
+        names += [entry["resource"]["id"] for entry in page["entry"]]
+        url = next((link["url"] for link in page["link"] if link["relation"] == "next"), None)
+
+    assert names == list(guide.artefacts("StructureDefinition"))
+    assert page["total"] == len(names)
+
+
+@pytest.mark.parametrize("query", ["", "?_count=1000", "?_summary=true"])
+async def test_no_page_keeps_others_waiting(client: httpx.AsyncClient, query: str) -> None:
+    found = await client.get(f"/StructureDefinition{query}")
+
+    assert len(found.json()["entry"]) == 10
+    assert len(found.content) < 1_000_000
+
+
+@pytest.mark.parametrize("query", ["_count=-1", "_count=x", "name=", "url=", "_id:missing=true", "<b>=1"])
+async def test_what_is_no_search_is_refused(client: httpx.AsyncClient, query: str) -> None:
+    refused = await client.get(f"/CodeSystem?{query}")
+
+    assert refused.status_code == 400
+    assert refused.json()["issue"][0]["details"]["coding"][0]["code"] == "search-parameter"
+    assert "<" not in refused.text
+
+
+async def test_a_search_says_which_of_its_parameters_counted(client: httpx.AsyncClient) -> None:
+    lenient = {"Prefer": "handling=lenient", "Content-Type": "application/x-www-form-urlencoded"}
+    found = await client.post(
+        "/CodeSystem/_search?_elements=url", content="publisher=x&_id=task&_summary=true", headers=lenient
+    )
+
+    assert found.json()["link"] == [{"relation": "self", "url": f"{BASE}/CodeSystem?_id=task"}]
 
 
 async def test_what_the_guide_does_not_have_is_not_found(client: httpx.AsyncClient) -> None:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from fundus_relay import guide
 from fundus_relay.domain.values import Page
-from fundus_relay.fhir.definitions import matching
+from fundus_relay.fhir.definitions import is_supported, matching
 from fundus_relay.fhir.exchange import searchset
 from fundus_relay.fhir.search import LONGEST_QUERY, decode
 
@@ -20,6 +20,10 @@ from .addresses import base_url, id_of, query_of
 from .body import form_body
 from .errors import NotFound
 from .negotiation import fhir_response, prefer
+from .paging import links, window
+
+LONGEST_PAGE = 10
+"""A definition with its snapshot is some 80 kB, and to write ten of them takes as long as we let others wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,15 @@ class Definitions:
         return self._found(request, [*decode(query_of(request)), *form])
 
     def _found(self, request: Request, stated: Sequence[tuple[str, str]]) -> Response:
-        """All at once: there are never so many that a client would want pages."""
-        found = matching(self.kind, stated, is_lenient=prefer(request).is_lenient)
+        if prefer(request).is_lenient:
+            stated = [(name, value) for name, value in stated if is_supported(name)]
+        asked = window(stated, most=LONGEST_PAGE, usual=LONGEST_PAGE)
+        found = matching(self.kind, stated)
         base = base_url(request, self.public_url)
-        is_count_only = ("_summary", "count") in stated or ("_count", "0") in stated
-        page = Page(matches=tuple(found), included=(), total=len(found), next_offset=None)
-        self_url = f"{base}/{self.kind}?{query}" if (query := query_of(request)) else f"{base}/{self.kind}"
-        return fhir_response(searchset(page, base, self_url=self_url, next_url=None, is_count_only=is_count_only))
+        end = asked.offset + asked.count
+        next_offset = end if asked.count and end < len(found) else None
+        page = Page(tuple(found[asked.offset : end]), included=(), total=len(found), next_offset=next_offset)
+        self_url, next_url = links(f"{base}/{self.kind}", stated, asked.count, next_offset)
+        return fhir_response(
+            searchset(page, base, self_url=self_url, next_url=next_url, is_count_only=asked.is_count_only)
+        )

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from fundus_relay import __version__
-from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.values import Json
 from fundus_relay.fhir.capability import capability_statement
 from fundus_relay.fhir.exchange import instant, searchset, shown, version_tag
@@ -26,6 +24,7 @@ from .addresses import base_url, id_of, kind_of, query_of
 from .body import form_body
 from .errors import NotFound
 from .negotiation import fhir_response, prefer, takes_picture, version_named
+from .paging import links, window
 
 PAGE = 50
 LONGEST_PAGE = 200
@@ -99,22 +98,13 @@ class Reads:
         base = base_url(request, self.public_url)
         if prefer(request).is_lenient:
             stated = [(name, value) for name, value in stated if is_supported(kind, name)]
-        count, offset = _whole(stated, "_count", PAGE), _whole(stated, "_offset", 0)
-        is_count_only = count == 0 or ("_summary", "count") in stated
-        count = 0 if is_count_only else min(count, LONGEST_PAGE)
+        asked = window(stated, most=LONGEST_PAGE, usual=PAGE)
         parameters = [(name, _local(kind, name, value, base)) for name, value in stated]
         async with self.ledger.transaction() as tx:
-            page = await tx.resources.search(kind, parameters, count=count, offset=offset)
-        rest = [(name, value) for name, value in stated if name not in ("_offset", "_count")]
-        more = [*rest, ("_count", str(count)), ("_offset", str(page.next_offset))]
+            page = await tx.resources.search(kind, parameters, count=asked.count, offset=asked.offset)
+        self_url, next_url = links(f"{base}/{kind}", stated, asked.count, page.next_offset)
         return fhir_response(
-            searchset(
-                page,
-                base,
-                self_url=f"{base}/{kind}?{urlencode(stated)}" if stated else f"{base}/{kind}",
-                next_url=f"{base}/{kind}?{urlencode(more)}" if page.next_offset is not None else None,
-                is_count_only=is_count_only,
-            )
+            searchset(page, base, self_url=self_url, next_url=next_url, is_count_only=asked.is_count_only)
         )
 
 
@@ -131,15 +121,6 @@ def _is_known(request: Request, resource: Json) -> bool:
         return instant(resource).replace(microsecond=0) <= since
     except (TypeError, ValueError, OverflowError):
         return False
-
-
-def _whole(stated: Sequence[tuple[str, str]], name: str, default: int) -> int:
-    values = [value for each, value in stated if each == name]
-    if not values:
-        return default
-    if not re.fullmatch(r"\d{1,18}", values[-1]):
-        raise InvalidResource(Issue(f"http.{name}", "value", f"{name} is a whole number", "search-parameter"))
-    return int(values[-1])
 
 
 def _local(kind: str, name: str, value: str, base: str) -> str:

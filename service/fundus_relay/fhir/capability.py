@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from fundus_relay.domain.values import Json
@@ -93,19 +93,22 @@ def _resource(kind: str) -> Json:
     if kind in definitions.KINDS:
         described |= {"versioning": "no-version", "conditionalRead": "not-match"}
     if "search-type" in can:
-        described |= {"searchParam": [{"name": name, "type": type} for name, type in _searched_by(kind).items()]}
+        described |= {"searchParam": list(_searched_by(kind))}
         described |= {"searchInclude": include} if (include := _includes(kind)) else {}
     if "create" in can:
         described |= {"updateCreate": True, "conditionalCreate": True}
     return described
 
 
-def _searched_by(kind: str) -> Mapping[str, str]:
-    """Search parameter → type."""
+def _searched_by(kind: str) -> Iterator[Json]:
+    """Its search parameters; one that is not R4's says where it is defined."""
     if kind in definitions.KINDS:
-        return definitions.PARAMETERS
-    own = {name: "reference" if p.type == "reference" else "token" for name, p in PARAMETERS.get(kind, {}).items()}
-    return {**EVERYWHERE, **own}
+        yield from ({"name": name, "type": type} for name, type in definitions.PARAMETERS.items())
+        return
+    yield from ({"name": name, "type": type} for name, type in EVERYWHERE.items())
+    for name, own in PARAMETERS.get(kind, {}).items():
+        where = {"definition": f"{names.CANONICAL}/SearchParameter/{own.definition}"} if own.definition else {}
+        yield {"name": name, **where, "type": "reference" if own.type == "reference" else "token"}
 
 
 def _includes(kind: str) -> list[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from fundus_relay import guide
-from fundus_relay.domain.errors import InvalidResource, Issue
 from fundus_relay.domain.values import Json
 
+from .search import refused
 from .search_parameters import MANNERS
 
-KINDS = ("StructureDefinition", "CodeSystem", "ValueSet", "ConceptMap", "CapabilityStatement")
+KINDS = ("StructureDefinition", "CodeSystem", "ValueSet", "ConceptMap", "SearchParameter", "CapabilityStatement")
 
 PARAMETERS: Mapping[str, str] = {
     "_id": "token",
@@ -21,48 +21,49 @@ PARAMETERS: Mapping[str, str] = {
 }
 """Search parameter → its type. Source: FHIR R4 4.0.1, search parameter registry."""
 
-_Test = Callable[[str, str], bool]
 
-_MODIFIED: Mapping[str, _Test] = {
-    "": lambda held, sought: held.casefold().startswith(sought.casefold()),
-    ":exact": lambda held, sought: held == sought,
-    ":contains": lambda held, sought: sought.casefold() in held.casefold(),
-}
-"""Of a string. Source: FHIR R4 4.0.1, search, 3.1.1.5.9."""
+def is_supported(name: str) -> bool:
+    """Whether a query may use this parameter; its value is not looked at."""
+    plain, _, modifier = name.partition(":")
+    return name in MANNERS or _test_of(PARAMETERS.get(plain), modifier, ()) is not None
 
 
-def matching(kind: str, stated: Sequence[tuple[str, str]], *, is_lenient: bool = False) -> list[Json]:
+def matching(kind: str, stated: Sequence[tuple[str, str]]) -> list[Json]:
     """The artefacts of a kind that a query asks for, in the order of their ids.
 
-    Args:
-        is_lenient: parameters that we do not know are passed over.
-
     Raises:
-        InvalidResource: names a parameter that is not known.
+        InvalidResource: names a parameter that is not known, or has no value.
     """
     found = list(guide.artefacts(kind).values())
     for name, value in stated:
         if name in MANNERS:
             continue
-        plain, modifier = _taken_apart(name)
-        test = _test_of(plain, modifier)
-        if test is not None:
-            found = [each for each in found if any(test(_held(each, plain), part) for part in value.split(","))]
-        elif not is_lenient:
-            text = f"{kind} cannot be searched by this here; GET metadata lists what it can be searched by"
-            raise InvalidResource(Issue(f"http.{name}", "not-supported", text, "search-parameter"))
+        plain, _, modifier = name.partition(":")
+        is_sought = _test_of(PARAMETERS.get(plain), modifier, value.split(","))
+        if is_sought is None:
+            raise refused(name, "not-supported", f"is none of {kind} here; GET metadata lists what there is")
+        if not value:
+            raise refused(name, "value", "has no value")
+        found = [each for each in found if is_sought(_held(each, plain))]
     return found
 
 
-def _taken_apart(name: str) -> tuple[str, str]:
-    plain, colon, modifier = name.partition(":")
-    return plain, f"{colon}{modifier}"
+def _test_of(type: str | None, modifier: str, sought: Sequence[str]) -> Callable[[str], bool] | None:
+    """Whether a value is one of those sought, or None where nothing can be; quick, however many are sought.
 
-
-def _test_of(plain: str, modifier: str) -> _Test | None:
-    if PARAMETERS.get(plain) == "string":
-        return _MODIFIED.get(modifier)
-    return _MODIFIED[":exact"] if plain in PARAMETERS and not modifier else None
+    Source: FHIR R4 4.0.1, search, 3.1.1.5.9 (string) and 3.1.1.5.10 (token; the system of a code is implied).
+    """
+    folded = tuple(each.casefold() for each in sought)
+    match type, modifier:
+        case "string", "":
+            return lambda held: held.casefold().startswith(folded)
+        case "string", "contains":
+            return lambda held: any(map(held.casefold().__contains__, folded))
+        case ("string", "exact") | ("uri", ""):
+            return frozenset(sought).__contains__
+        case "token", "":
+            return frozenset(each.rpartition("|")[2] for each in sought).__contains__
+    return None
 
 
 def _held(resource: Json, plain: str) -> str:

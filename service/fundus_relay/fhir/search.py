@@ -131,7 +131,7 @@ def canonical_criteria(kind: str, text: str) -> str | None:
     if not parameters:
         return None
     if not parse(kind, parameters).criteria:
-        raise _refused(parameters[0][0], "value", "does not say which resource is meant")
+        raise refused(parameters[0][0], "value", "does not say which resource is meant")
     return urlencode(parameters)
 
 
@@ -143,7 +143,7 @@ def decode(query: str) -> list[tuple[str, str]]:
     try:
         return parse_qsl(query, keep_blank_values=True, errors="strict")
     except ValueError as exc:
-        raise _refused("parameter", "value", "is not url-encoded UTF-8") from exc
+        raise refused("parameter", "value", "is not url-encoded UTF-8") from exc
 
 
 def is_supported(kind: str, name: str) -> bool:
@@ -154,24 +154,24 @@ def is_supported(kind: str, name: str) -> bool:
 
 def _criterion(kind: str, name: str, value: str) -> Criterion:
     if not value or "\0" in value:
-        raise _refused(name, "value", "has no value")
+        raise refused(name, "value", "has no value")
     if name == "_lastUpdated":
         try:
             return UpdatedWithin(tuple(each for part in _split(value, ",") for each in intervals(_plain(part))))
         except ValueError as exc:
-            raise _refused(name, "value", "is no date that we can compare with") from exc
+            raise refused(name, "value", "is no date that we can compare with") from exc
     if name == "_id":
         return IdIn(tuple(_plain(part) for part in _split(value, ",")))
     name, _, chain = name.partition(".")
     name, _, modifier = name.partition(":")
     parameter = {**PARAMETERS.get(kind, {}), **META}.get(name)
     if parameter is None:
-        raise _refused(name, "not-supported", f"is no search parameter of {kind} that we support")
+        raise refused(name, "not-supported", f"is no search parameter of {kind} that we support")
     parts = _split(value, ",")
     if parameter.type == "reference":
         return _reference_criterion(name, parameter, modifier, chain, parts)
     if chain or modifier not in ("", "not"):
-        raise _refused(name, "not-supported", "has a modifier or chain that we do not support")
+        raise refused(name, "not-supported", "has a modifier or chain that we do not support")
     patterns = tuple(_token_pattern(part, name, is_code=parameter.type == "code") for part in parts)
     return Indexed(name, patterns, is_negated=modifier == "not")
 
@@ -183,12 +183,12 @@ def _reference_criterion(
     if modifier == "identifier" and not chain:
         return Indexed(f"{name}:identifier", tuple(_token_pattern(part, name) for part in parts))
     if modifier and not re.fullmatch("[A-Z][A-Za-z]+", modifier):
-        raise _refused(name, "not-supported", "has a modifier that we do not support")
+        raise refused(name, "not-supported", "has a modifier that we do not support")
     targets = (modifier,) if modifier else parameter.targets
     if not chain:
         return Indexed(name, tuple(pattern for part in parts for pattern in _reference_patterns(part, name, targets)))
     if chain != "identifier":
-        raise _refused(name, "not-supported", "may be chained to identifier only")
+        raise refused(name, "not-supported", "may be chained to identifier only")
     return Chained(name, targets[0], Indexed("identifier", tuple(_token_pattern(part, name) for part in parts)))
 
 
@@ -199,7 +199,7 @@ def _reference_patterns(part: str, name: str, targets: Sequence[str]) -> Iterato
     elif re.fullmatch(r"[A-Za-z0-9.-]{1,64}", plain):
         yield from (Pattern(f"{target}/{plain}") for target in targets)
     else:
-        raise _refused(name, "value", "is no reference: write Type/id, an id or a URL")
+        raise refused(name, "value", "is no reference: write Type/id, an id or a URL")
 
 
 def _token_pattern(part: str, name: str, *, is_code: bool = False) -> Pattern:
@@ -212,7 +212,7 @@ def _token_pattern(part: str, name: str, *, is_code: bool = False) -> Pattern:
             return Pattern(value, is_any_system=True)
         case [system, value] if system or value:
             return Pattern(value or None, system or None)
-    raise _refused(name, "value", "is no token: write value, system|value, |value or system|")
+    raise refused(name, "value", "is no token: write value, system|value, |value or system|")
 
 
 def _include(name: str, value: str) -> Include:
@@ -220,15 +220,15 @@ def _include(name: str, value: str) -> Include:
     parameter, _, target = rest.partition(":")
     known = PARAMETERS.get(kind, {}).get(parameter)
     if known is None or known.type != "reference":
-        raise _refused("_include", "not-supported", "names no reference parameter that we support")
+        raise refused("_include", "not-supported", "names no reference parameter that we support")
     if target and not re.fullmatch("[A-Z][A-Za-z]+", target):
-        raise _refused("_include", "value", "names no resource type after the parameter")
+        raise refused("_include", "value", "names no resource type after the parameter")
     return Include(kind, parameter, target or None, is_iterated=name != "_include")
 
 
 def _is_oldest_first(value: str) -> bool:
     if value not in ("_lastUpdated", "-_lastUpdated"):
-        raise _refused("_sort", "not-supported", "can be _lastUpdated or -_lastUpdated only")
+        raise refused("_sort", "not-supported", "can be _lastUpdated or -_lastUpdated only")
     return value == "_lastUpdated"
 
 
@@ -241,6 +241,7 @@ def _plain(text: str) -> str:
     return _UNESCAPED.sub(r"\1", text)
 
 
-def _refused(name: str, kind: str, why: str) -> InvalidResource:
+def refused(name: str, kind: str, why: str) -> InvalidResource:
+    """A search parameter that is not taken; a name that is none is not repeated."""
     said = name if _SAYABLE.fullmatch(name) else "parameter"
     return InvalidResource(Issue(f"http.{said}", kind, f"search parameter {said} {why}", "search-parameter"))

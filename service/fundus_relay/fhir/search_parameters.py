@@ -1,6 +1,6 @@
 """The search parameters of each resource type: one table for the index, the queries and the CapabilityStatement.
 
-Source: FHIR R4 4.0.1, search parameter registry.
+Source: FHIR R4 4.0.1, search parameter registry, but for those with a definition of our own.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ class Parameter:
         type: `token` (Identifier, Coding, CodeableConcept), `code` (a bare code, its system implied) or `reference`.
         path: of the element, dots between names, repetitions walked through.
         targets: of a reference, the types that a bare id may mean, likeliest first.
+        definition: id of the guide's SearchParameter, where it finds what R4's of the same name does not.
     """
 
     type: str
     path: str
     targets: tuple[str, ...] = ()
+    definition: str | None = None
 
 
 def _token(path: str) -> Parameter:
@@ -87,8 +89,8 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
         "status": _code("status"),
         "business-status": _token("businessStatus"),
         "code": _token("code"),
-        # R4 lets a Task focus on one thing; who sent several photographs at once looks for each of them
-        "focus": _to("input.valueReference", "Media", "ImagingStudy", "ServiceRequest"),
+        # R4 lets a Task focus on one thing, our first input; who sent several photographs looks for each of them
+        "focus": Parameter("reference", "input.valueReference", ("Media", "ImagingStudy"), "task-focus"),
         "group-identifier": _token("groupIdentifier"),
         "intent": _code("intent"),
         "owner": _to("owner", "Device", "Organization"),

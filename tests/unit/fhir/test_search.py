@@ -124,7 +124,7 @@ def test_values_are_understood(name: str, value: str, patterns: list[Pattern]) -
 def test_a_bare_id_may_be_of_each_type_that_the_parameter_may_refer_to() -> None:
     (criterion,) = parse("Task", [("focus", "x")]).criteria
 
-    assert criterion == Indexed("focus", tuple(Pattern(f"{t}/x") for t in ("Media", "ImagingStudy", "ServiceRequest")))
+    assert criterion == Indexed("focus", tuple(Pattern(f"{t}/x") for t in ("Media", "ImagingStudy")))
 
 
 def test_repeated_parameters_all_count_and_manners_do_not() -> None:
