@@ -39,6 +39,8 @@ PARTS = {
     "transform": "the picture that the analyser got, and the map back",
     "image": "the Media",
     "imageSha256": "SHA-256 of its file",
+    "sopInstance": "of a photograph from an archive: its DICOM instance",
+    "frameNumber": "and which frame of it, from 1",
     "source": "the analyser's own words",
 }
 """What the parts of a box are, for those who draw it."""
@@ -58,6 +60,7 @@ def main() -> None:
     fill("safety.md", disclaimer=f"> {DISCLAIMER}\n>\n> — Netra API 1.0, Disclaimer")
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "-f", str(HERE / "mkdocs.yml")]
     subprocess.run(command, check=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})  # noqa: S603 - our own words
+    (SITE / "404.html").unlink()  # it knows no folder that it may stand in; the service has one that does
     (SITE / "content-security-policy.txt").write_text(policy())
 
 
@@ -83,7 +86,7 @@ def box_table() -> list[str]:
     kinds = {name: elements.get(f"Extension.extension:{name}.value[x]", {}).get("type", []) for name in parts}
     return table(
         ("part", "type", "meaning"),
-        ((f"`{name}`", ", ".join(each["code"] for each in kinds[name]), PARTS.get(name, "")) for name in parts),
+        ((f"`{name}`", ", ".join(each["code"] for each in kinds[name]), PARTS[name]) for name in parts),
     )
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 import pytest
@@ -80,8 +81,6 @@ def test_pages_load_nothing_from_elsewhere_and_lead_nowhere_that_is_not_there() 
     for page in SITE.rglob("*.html"):
         loads = loads_of(page)
         assert [each for each in loads.loaded if re.match(r"(?:\w+:)?//", each)] == []
-        if page.name == "404.html":
-            continue  # it stands at any address, so its links are of the root
         for each in [*loads.loaded, *loads.linked]:
             local = each.partition("#")[0].partition("?")[0]
             if local and not re.match(r"\w+:|//", local) and "/fhir/" not in local:
@@ -108,6 +107,29 @@ def test_the_tables_have_every_code_and_every_profile() -> None:
 @pytest.mark.parametrize("path", ["%2e%2e/__init__.py", "..%2fcompiled/CodeSystem-task.json", "nothing-here/"])
 async def test_nothing_but_the_pages_is_shown(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.get(f"/guide/{path}")).status_code == 404
+
+
+@rendered
+@pytest.mark.parametrize("path", ["nothing", "nothing-here/", "boxes/a/b", "boxes/..%2fx/", "%22%3E%3Cb%3E/"])
+async def test_who_is_lost_is_led_to_the_first_page(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(f"/guide/{path}?a=/b/")
+    (way,) = re.findall(r'href="([^"]*)"', answer.text)
+
+    assert answer.status_code == 404
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "<b>" not in answer.text
+    assert urljoin(f"{BASE}/guide/{path}", way) == f"{BASE}/guide/"
+
+
+@rendered
+@pytest.mark.parametrize("path", ["/guide", "/guide/boxes"])
+async def test_a_folder_is_found_whatever_a_gateway_calls_it(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path)
+    told = answer.headers["location"]
+
+    assert answer.status_code == 308
+    assert not urlsplit(told).netloc
+    assert urljoin(f"https://gateway.test/relay{path}", told) == f"https://gateway.test/relay{path}/"
 
 
 async def test_without_the_pages_it_says_so(tmp_path: Path) -> None:
