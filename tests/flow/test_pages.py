@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import pytest
 from starlette.applications import Starlette
+from tests.fakes.study_archive import FakeStudyArchive
 from tests.serving import an_application
 from tests.unit.imaging.pictures import a_jpeg
 
@@ -28,7 +29,7 @@ BASE = "http://relay.test"
 
 @pytest.fixture
 async def client(ledger: PostgresLedger, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    app = an_application(ledger, tmp_path)
+    app = an_application(ledger, tmp_path, studies=FakeStudyArchive("http://pacs.test/dicom-web"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=BASE) as client:
         yield client
 
@@ -143,7 +144,7 @@ async def test_without_the_pages_it_says_so(tmp_path: Path) -> None:
 async def test_what_the_pages_tell_a_sender_to_send_is_taken(client: httpx.AsyncClient) -> None:
     picture = base64.b64encode(a_jpeg()).decode()
     told = re.findall(r"```http\nPOST (\S+)\n.*?```\s+```json\n(.*?)```", CONNECT.read_text(), re.DOTALL)
-    assert [path for path, _ in told] == ["/fhir/Media", "/fhir"]
+    assert [path for path, _ in told] == ["/fhir/Media", "/fhir", "/fhir/ImagingStudy"]
 
     for path, body in told:
         answer = await client.post(path, json=json.loads(body.replace("<base64>", picture)))

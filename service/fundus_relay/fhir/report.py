@@ -153,7 +153,7 @@ def _report(
 ) -> Json:
     named = identifier(names.SID_REPORT, study.key)
     lines = [(setting.labels[image.id], _line(image)) for image in images]
-    missing = _missing(acquisitions)
+    missing = [*_unseen(images), *_missing(acquisitions)]
     conclusion = " ".join([*(f"{which}: {text}." for which, text in lines), *missing, *_warnings(images)])
     is_partial = any(map(_is_incomplete, acquisitions)) or any(map(_is_outstanding, images))
     return {
@@ -184,6 +184,15 @@ def _report(
 def _is_incomplete(acquisition: Acquisition) -> bool:
     """Whether photographs may still come from the archive."""
     return acquisition.state in {AcquisitionState.DUE, AcquisitionState.PARKED}
+
+
+def _unseen(images: Sequence[Image]) -> list[str]:
+    """That an eye was not photographed, where each photograph says of which eye it is: silence is no all-clear."""
+    seen = {image.laterality for image in images}
+    if None in seen or len(seen) != 1:
+        return []
+    (other,) = set(Laterality) - seen
+    return [f"No photograph of the {_EYE_NAMES[other].lower()} is in this report; no statement about it."]
 
 
 def _missing(acquisitions: Sequence[Acquisition]) -> list[str]:

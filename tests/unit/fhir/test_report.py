@@ -35,6 +35,7 @@ from tests.golden.stories import (
 from fundus_relay.domain.analysis import AnalysisFailed, Graded, Lesion, NotFundus
 from fundus_relay.domain.errors import Unexplained
 from fundus_relay.domain.geometry import Affine, Box, Size
+from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Image, Json, PreparedPicture
 from fundus_relay.fhir import codes
@@ -48,6 +49,7 @@ STATUSES = {
     "Device": {"active"},
 }
 NEGATIVE = {"260415000", "dr-not-detected", "ND", "373067005"}
+UNSEEN = re.compile(r"No photograph of the (\w+) eye is in this report; no statement about it\.")
 EVERY_STORY = pytest.mark.parametrize("name", STORIES)
 
 TURNS = (
@@ -171,11 +173,11 @@ def test_no_pixels_and_no_identity_that_two_things_share(name: str) -> None:
 # --------------------------------------------------------------------------------------------------------- situations
 
 
-def test_of_an_eye_that_was_not_photographed_nothing_is_said() -> None:
+def test_of_an_eye_that_was_not_photographed_nothing_else_is_said() -> None:
     resources = list(STORIES["one-eye-missing"].told().resources)
 
     assert codes.EYES[RIGHT]["coding"][0]["code"] not in set(codes_in(resources))
-    assert "right eye" not in json.dumps(resources).lower()
+    assert "right eye" not in UNSEEN.sub("", json.dumps(resources)).lower()
     assert not NEGATIVE & set(codes_in(resources))
 
 
@@ -334,6 +336,24 @@ def test_the_words_of_what_is_taken_back_make_no_statement_any_more() -> None:
 def test_no_words_of_a_stand_ins_result_could_be_taken_for_care() -> None:
     for each in results_of(told(an_image(is_standin=True, analysis=REFERABLE))):
         assert "nothing here may be used for care" in in_words(each)
+
+
+@pytest.mark.parametrize(
+    ("eyes", "unseen"),
+    [((RIGHT,), ["left"]), ((LEFT, LEFT), ["right"]), ((RIGHT, LEFT), []), ((None,), []), ((RIGHT, None), [])],
+)
+def test_an_eye_that_was_not_photographed_is_named_and_never_guessed(
+    eyes: Sequence[Laterality | None], unseen: list[str]
+) -> None:
+    report = told(*(an_image(number, eye) for number, eye in enumerate(eyes, 1))).diagnostic_report
+
+    assert UNSEEN.findall(report["conclusion"]) == UNSEEN.findall(report["text"]["div"]) == unseen
+
+
+def test_a_photograph_that_was_taken_back_does_not_stand_for_its_eye() -> None:
+    report = told(an_image(), an_image(2, LEFT, state=ImageState.CANCELLED)).diagnostic_report
+
+    assert UNSEEN.findall(report["conclusion"]) == ["left"]
 
 
 def test_the_words_of_two_images_of_one_eye_tell_which_is_meant() -> None:
