@@ -61,12 +61,12 @@ def test_every_parameter_has_the_type_of_that_of_r4(registry: dict[tuple[str, st
             assert registry.get((kind, name), registry.get(("Resource", name)))["type"] == type  # type: ignore[index]
 
 
-def test_a_parameter_of_ours_is_derived_from_r4s_and_finds_no_less(registry: dict[tuple[str, str], Json]) -> None:
+def test_a_parameter_of_ours_finds_no_less_than_r4s(registry: dict[tuple[str, str], Json]) -> None:
     for kind, own in PARAMETERS.items():
         for name, parameter in own.items():
             if parameter.definition:
                 stated, of_r4 = compiled("SearchParameter", parameter.definition), registry[kind, name]
-                assert stated["derivedFrom"] == of_r4["url"]
                 assert (stated["code"], stated["type"], stated["base"]) == (name, of_r4["type"], [kind])
                 assert stated["expression"].startswith(of_r4["expression"])
+                assert stated["status"] == "draft", "it would replace R4's wherever the guide is installed"
                 assert stated["target"] == list(parameter.targets)
