@@ -17,7 +17,7 @@ from .narrative import narrative
 ENTERED_IN_ERROR = "entered-in-error"
 WITHDRAWN = "Withdrawn: a later revision of the report no longer says this."
 
-_PHOTOGRAPHS = "The photographs were entered in error by their sender; no statement is made about this patient's eyes."
+_PHOTOGRAPHS = "Its photographs were taken back by their sender; no statement is made about this patient's eyes."
 
 
 def withdrawn(resource: Json) -> Json:

@@ -331,6 +331,7 @@ def test_the_words_of_what_is_taken_back_make_no_statement_any_more() -> None:
         if each["resourceType"] != "Device":
             assert "ithdrawn" in in_words(each)
             assert not re.search("detected|graded|Author", in_words(each))
+            assert "in error" not in in_words(each), "a study may have been cancelled, and not been wrong"
 
 
 def test_no_words_of_a_stand_ins_result_could_be_taken_for_care() -> None:
