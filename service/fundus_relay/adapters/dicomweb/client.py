@@ -213,7 +213,10 @@ def _headers(accept: str, authorization: str | None) -> dict[str, str]:
 
 def _within(url: str, location: str) -> str:
     """Where a redirect leads, if that is the same origin: elsewhere our credentials have no business."""
-    target = urljoin(url, location)
+    try:
+        target = urljoin(url, location)
+    except ValueError as exc:
+        raise ArchiveRefused("the archive leads nowhere") from exc
     before, after = plain(url), plain(target)
     if before is None or after is None or origin(before) != origin(after):
         raise ArchiveRefused("the archive leads to another server")

@@ -22,6 +22,7 @@ Place: TypeAlias = tuple[int, str, int, str]
 """Of an instance in its study: number and UID of its series, its own number and UID."""
 
 _BLANK = " \t\r\n"
+_BETWEEN = _BLANK + ","
 
 
 class NotListed(Exception):
@@ -56,7 +57,7 @@ class Listing:
             raise NotListed
 
     def _whole(self) -> Iterator[dict[str, Any]]:  # Any: DICOM JSON
-        rest = self._text.lstrip(_BLANK)
+        rest = self._text.lstrip(_BETWEEN if self._is_begun else _BLANK)
         while rest and not self._is_ended:
             if not self._is_begun or rest[0] == "]":
                 self._is_ended = self._is_begun
@@ -74,7 +75,7 @@ class Listing:
                     raise
                 break
             yield value
-            rest = rest[end:].lstrip(_BLANK + ",")
+            rest = rest[end:].lstrip(_BETWEEN)
         self._text = rest
 
 
