@@ -7,6 +7,7 @@ another party has a default; no `repr` shows a secret, and no message about a wr
 from __future__ import annotations
 
 import json
+import ssl
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -227,6 +228,24 @@ class Archive(_Part):
             )
         if (self.client_certificate is None) != (self.client_key is None):
             raise ValueError("needs client_certificate and client_key together")
+        return self
+
+    @model_validator(mode="after")
+    def _has_its_files(self) -> Archive:
+        """What cannot be read stops the start, and not the first study; nobody is there to type a passphrase."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            if self.certificate_authority is not None:
+                context.load_verify_locations(self.certificate_authority)
+        except OSError:
+            raise ValueError("certificate_authority must be a file of certificates in PEM") from None
+        try:
+            if self.client_certificate is not None:
+                context.load_cert_chain(
+                    self.client_certificate, self.client_key, password=""
+                )  # else OpenSSL asks at the terminal
+        except (OSError, ValueError):
+            raise ValueError("client_certificate and client_key must be a pair in PEM, without passphrase") from None
         return self
 
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -20,11 +20,13 @@ import httpx
 
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.assembly import Service, opened, run
+from fundus_relay.domain.states import AcquisitionState
 from fundus_relay.environment import read
 from fundus_relay.settings import Settings
 from fundus_relay.worker.lane import Pace
 
 POINTS = ("prepare", "upload", "poll", "result", "report", "write", "publish")
+FETCHING = ("list", "fetch", "begin", "end")
 CROWD = 3
 QUICK = Pace(poll=0.2, reconcile=0.3, rescue=0.3, heartbeat=0.2, grace=0.3, dead_after=1.5)
 
@@ -90,31 +92,33 @@ class DeadlyCrowd:
         await asyncio.Event().wait()
 
 
-class DeadlyReport:
-    """A ledger that kills the process around the commit that issues a report."""
+class DeadlyCommit:
+    """A ledger that kills the process around a commit in which `method` of its transaction has done what `counts`."""
 
-    def __init__(self, ledger: Any, when: str) -> None:  # Any: the ledger
-        self._ledger, self._when = ledger, when
+    def __init__(
+        self, ledger: Any, method: str, when: str, counts: Callable[..., bool] = lambda *_, **__: True
+    ) -> None:  # Any: the ledger
+        self._ledger, self._method, self._when, self._counts = ledger, method, when, counts
 
     def __getattr__(self, name: str) -> Any:  # Any: whichever method
         return getattr(self._ledger, name)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:  # Any: the transaction
-        issues = False
+        is_done = False
         async with self._ledger.transaction() as tx:
-            add = tx.add_delivery
+            do = getattr(tx, self._method)
 
-            async def noted(delivery: Any) -> None:  # Any: passed on
-                nonlocal issues
-                issues = True
-                await add(delivery)
+            async def noted(*arguments: Any, **named: Any) -> Any:  # Any: passed on
+                nonlocal is_done
+                is_done = is_done or self._counts(*arguments, **named)
+                return await do(*arguments, **named)
 
-            tx.add_delivery = noted
+            setattr(tx, self._method, noted)
             yield tx
-            if issues and self._when == "before":
+            if is_done and self._when == "before":
                 die()
-        if issues:
+        if is_done:
             die()
 
 
@@ -134,10 +138,22 @@ class DeadlyWrite(httpx.AsyncBaseTransport):
         return answer
 
 
+def _is_an_end(_: Any, state: AcquisitionState, **__: Any) -> bool:  # Any: as `move_acquisition`
+    return state is AcquisitionState.COMPLETE
+
+
 def doomed(service: Service, point: str, when: str) -> Service:
     """The service with death in one of its ports."""
     ports, record = service.ports, service.settings.record
     match point:
+        case "list":
+            ports = replace(ports, archive=Deadly(ports.archive, "instances", when))
+        case "fetch":
+            ports = replace(ports, archive=Deadly(ports.archive, "fetch", when))
+        case "begin":
+            ports = replace(ports, ledger=DeadlyCommit(ports.ledger, "add_image", when))
+        case "end":
+            ports = replace(ports, ledger=DeadlyCommit(ports.ledger, "move_acquisition", when, counts=_is_an_end))
         case "prepare":
             ports = replace(ports, blobs=Deadly(ports.blobs, "put", when))
         case "upload":
@@ -149,7 +165,7 @@ def doomed(service: Service, point: str, when: str) -> Service:
         case "result":
             ports = replace(ports, analyser=Deadly(ports.analyser, "result", when))
         case "report":
-            ports = replace(ports, ledger=DeadlyReport(ports.ledger, when))
+            ports = replace(ports, ledger=DeadlyCommit(ports.ledger, "add_delivery", when))
         case "write":
             client = httpx.AsyncClient(transport=DeadlyWrite(when))
             ports = replace(ports, records={record.name: FhirTransactionRecord(record, client)})

@@ -15,9 +15,11 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.dicom_files import SERIES, STUDY, dicom_jpeg
+from tests.fakes.archive import DicomwebServer
 from tests.fakes.study_archive import FakeStudyArchive
 from tests.serving import served
-from tests.system.dying_worker import CROWD, POINTS
+from tests.system.dying_worker import CROWD, FETCHING, POINTS
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.adapters.blobs import DirectoryBlobs
@@ -69,6 +71,20 @@ class Outside:
         stored = StoredPicture(sha256, "image/jpeg", len(picture), examine(picture).size)
         (taken,) = await accept(
             Submitted((Entry(media, picture=stored, element="Media"),)), self.ledger, FakeStudyArchive(), SystemClock()
+        )
+        assert isinstance(taken, Accepted) and taken.task_id
+        return taken.task_id
+
+    async def ask_for_a_study(self, address: str) -> str:
+        """A study that lies in that archive, accepted; returns the id of its Task."""
+        study = {
+            "resourceType": "ImagingStudy",
+            "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{STUDY}"}],
+            "status": "available",
+            "subject": {"reference": "Patient/demo-patient"},
+        }
+        (taken,) = await accept(
+            Submitted((Entry(study, element="ImagingStudy"),)), self.ledger, FakeStudyArchive(address), SystemClock()
         )
         assert isinstance(taken, Accepted) and taken.task_id
         return taken.task_id
@@ -149,6 +165,29 @@ async def test_a_kill_around_an_effect_costs_one_analysis_and_gives_one_report(
     assert len(await outside.at_ehr("Provenance")) == 1
     identifiers = [each["identifier"][0]["value"] for each in await outside.at_ehr("Observation")]
     assert identifiers and len(identifiers) == len(set(identifiers))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("point", FETCHING)
+async def test_a_kill_while_a_study_is_fetched_loses_no_photograph_and_pays_each_once(
+    outside: Outside, point: str, when: str
+) -> None:
+    pacs = DicomwebServer()
+    for number, eye in enumerate("RL", start=1):
+        pacs.put(dicom_jpeg(a_jpeg(noise=number), instance=f"{SERIES}.{number}", ImageLaterality=eye))
+    async with served(pacs.app) as url:
+        archives = f'[{{"base_url": "{url}/dicom-web"}}]'
+        outside.environment = {**outside.environment, "FUNDUS_RELAY_ACQUISITION__ARCHIVES": archives}
+        task = await outside.ask_for_a_study(f"{url}/dicom-web")
+
+        async with a_worker(outside, point, when) as dying:
+            assert await asyncio.wait_for(dying.wait(), DONE_WITHIN_S) == -signal.SIGKILL
+        async with a_worker(outside):
+            await outside.until_completed(task)
+
+    assert await outside.paid() == 2
+    (report,) = await outside.at_ehr("DiagnosticReport")
+    assert len(report["media"]) == 2
 
 
 async def test_a_kill_with_several_uploads_under_way_leaves_none_of_them_to_a_person(outside: Outside) -> None:

@@ -45,7 +45,7 @@ class ListedInstance:
     """An instance as an archive lists it, before its pixels are fetched.
 
     Attributes:
-        sop_class, modality: or empty when the archive does not say.
+        sop_class, modality, patient_id: or empty when the archive does not say.
         frames: 1 when the archive does not say.
     """
 
@@ -53,6 +53,7 @@ class ListedInstance:
     sop_class: str = ""
     modality: str = ""
     frames: int = 1
+    patient_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

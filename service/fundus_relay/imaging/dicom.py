@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from PIL import Image
 
-from fundus_relay.domain.dicom import DicomFacts, InstanceName
+from fundus_relay.domain.dicom import DicomFacts, InstanceName, is_uid
 from fundus_relay.domain.errors import DamagedPicture, PictureTooLarge, Rejected, UnsupportedFormat
 from fundus_relay.domain.geometry import Size
 from fundus_relay.domain.laterality import LEFT_EYE, RIGHT_EYE, Laterality
 
 from . import codestreams, jpeg
-from .format import is_dicom
+from .format import DICOM_START, is_dicom
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from pydicom.tag import BaseTag
 
 MAX_FRAMES = 500
-_MAX_INFLATED = 500_000_000
+_MAX_INFLATED = 300_000_000  # the raster of 100 megapixels
+_INFLATED_AT_ONCE = 1 << 20
+_MOST_PIECES = 200_000  # headers have some hundreds of elements; millions of empty ones serve to keep a reader busy
 
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 _EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -50,7 +52,6 @@ _YBR = frozenset({"YBR_FULL", "YBR_FULL_422"})
 _PIXEL_DATA = 0x7FE00010
 _EXPLICIT_LENGTH = 12  # bytes of tag, VR and length before pixel data whose VR is stated
 _PIXELS_ELSEWHERE = frozenset({0x7FE00008, 0x7FE00009, 0x00420011})  # float pixels, double, an encapsulated document
-_GROUP_LENGTH_AT = 132
 _DATE = re.compile(r"(\d{4})(\d{2})(\d{2})")
 _TIME = re.compile(r"(\d{2})(\d{2})(\d{2})(?:\.(\d{1,6}))?")
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
@@ -104,7 +105,7 @@ def read_dicom(file: bytes | memoryview, *, max_pixels: int) -> DicomFacts:
         facts = _facts(header)
         samples, allocated = int(header.SamplesPerPixel), int(header.BitsAllocated)
     if facts.transfer_syntax not in _NATIVE | {_RLE} | codestreams.SYNTAXES.keys():
-        raise UnsupportedFormat(f"pixels of transfer syntax {facts.transfer_syntax} are not read")
+        raise UnsupportedFormat(f"pixels of transfer syntax {_uid_or_none(facts.transfer_syntax)} are not read")
     if samples not in {1, 3} or allocated not in {8, 16}:
         raise UnsupportedFormat(f"DICOM pixels of {samples} samples and {allocated} bits are not read")
     if facts.photometric in _YBR and allocated != 8:
@@ -126,7 +127,7 @@ def frame_of(file: bytes | memoryview, frame: int) -> Frame:
 
     Raises: DamagedPicture, UnsupportedFormat.
     """
-    with _foreign_code(), memoryview(_plain(file)) as plain, BufferedReader(_View(plain)) as stream:
+    with _foreign_code(), memoryview(_plain(file)) as plain, _Reader(_View(plain)) as stream:
         from pydicom.filereader import read_partial
 
         header = read_partial(stream, _is_pixel_data, specific_tags=_tags())
@@ -182,6 +183,18 @@ class _View(RawIOBase):
         return len(part)
 
 
+class _Reader(BufferedReader):
+    """Reads a file of pydicom's in as many pieces as a sound one needs: each element, at any depth, is one or more."""
+
+    _pieces = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._pieces += 1
+        if self._pieces > _MOST_PIECES:
+            raise DamagedPicture("the DICOM file has more elements than a photograph needs")
+        return super().read(size)
+
+
 def _header(file: bytes | memoryview) -> tuple[FileDataset, int]:
     """Everything before the pixel data, and the length that this is said to have."""
     from pydicom.filereader import read_partial
@@ -198,7 +211,7 @@ def _header(file: bytes | memoryview) -> tuple[FileDataset, int]:
 
     with memoryview(file) as data, _foreign_code():
         plain = _plain(data)
-        with memoryview(plain) as view, BufferedReader(_View(view)) as stream:
+        with memoryview(plain) as view, _Reader(_View(view)) as stream:
             header = read_partial(stream, at_pixels, specific_tags=_tags())
             left = len(view) - stream.tell()
         if not lengths:
@@ -219,23 +232,41 @@ def _is_pixel_data(tag: BaseTag, _: str | None, __: int) -> bool:
 
 
 def _plain(data: bytes | memoryview) -> bytes | memoryview:
-    """The file, inflated when it is deflated behind its meta information, within bounds."""
-    start = bytes(data[:4096])
-    if not is_dicom(start):
+    """The file, inflated within bounds when it is deflated behind its meta information.
+
+    The meta information is read as pydicom will read it again: what looked deflated to that reader alone, it would
+    inflate without any bound.
+    """
+    if not is_dicom(bytes(data[:DICOM_START])):
         raise DamagedPicture("the file does not begin like DICOM")
-    deflated = _DEFLATED.encode()
-    if deflated not in start:
+    syntax, end = _meta_information(data)
+    if syntax != _DEFLATED:
         return data
-    if start[_GROUP_LENGTH_AT : _GROUP_LENGTH_AT + 6] != b"\x02\x00\x00\x00UL":
-        raise DamagedPicture("the DICOM file's meta information has no length")
-    end = _GROUP_LENGTH_AT + 12 + int.from_bytes(start[_GROUP_LENGTH_AT + 8 : _GROUP_LENGTH_AT + 12], "little")
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = inflater.decompress(data[end:], _MAX_INFLATED)
-    if inflater.unconsumed_tail:
-        raise PictureTooLarge(f"the DICOM file inflates to more than {_MAX_INFLATED} bytes")
+    deflated = _DEFLATED.encode()
+    plain = bytearray(data[:end]).replace(deflated, _EXPLICIT_LITTLE.encode().ljust(len(deflated), b"\0"))
+    inflater, rest = zlib.decompressobj(-zlib.MAX_WBITS), data[end:]
+    while rest and not inflater.eof:
+        if len(plain) > _MAX_INFLATED:
+            raise PictureTooLarge(f"the DICOM file inflates to more than {_MAX_INFLATED} bytes")
+        plain += inflater.decompress(rest, _INFLATED_AT_ONCE)
+        rest = inflater.unconsumed_tail
     if not inflater.eof:
         raise DamagedPicture("the DICOM file ends inside its deflated part")
-    return bytes(data[:end]).replace(deflated, _EXPLICIT_LITTLE.encode().ljust(len(deflated), b"\0")) + inflated
+    return memoryview(plain).toreadonly()
+
+
+def _meta_information(data: bytes | memoryview) -> tuple[str, int]:
+    """The transfer syntax that it states, and where it ends."""
+    from pydicom.filereader import read_dataset
+
+    with memoryview(data) as whole, _Reader(_View(whole)) as stream:
+        stream.seek(DICOM_START)
+        meta = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=_is_behind_meta)
+        return str(meta.get("TransferSyntaxUID", "")), stream.tell()
+
+
+def _is_behind_meta(tag: BaseTag, _: str | None, __: int) -> bool:
+    return tag.group != 2
 
 
 def _facts(header: FileDataset) -> DicomFacts:
@@ -257,6 +288,11 @@ def _facts(header: FileDataset) -> DicomFacts:
         field_of_view=float(header.HorizontalFieldOfView) if header.get("HorizontalFieldOfView") else None,
         is_dilated={"YES": True, "NO": False}.get(_text(header, "PupilDilated")),
     )
+
+
+def _uid_or_none(stated: str) -> str:
+    """A UID to be named in a message; what only stands in its place may be anybody's data."""
+    return stated if is_uid(stated) else "that is no UID"
 
 
 def _text(header: Dataset, name: str) -> str:

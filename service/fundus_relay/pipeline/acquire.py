@@ -28,6 +28,7 @@ from fundus_relay.domain.errors import (
     Rejected,
     Unavailable,
     Unexplained,
+    UnsupportedFormat,
 )
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.states import AcquisitionState, ImageState
@@ -65,6 +66,10 @@ class Meant:
     study: Json
     patient_ids: frozenset[str]
 
+    def is_of(self, patient_id: str) -> bool:
+        """Whether the patient may be called so in the archive; where one side says nothing, nothing contradicts."""
+        return not patient_id or not self.patient_ids or patient_id in self.patient_ids
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -90,6 +95,8 @@ async def acquire(acquisition_id: str, ports: Ports, rules: Rules) -> None:
         if not listed:
             raise ImagesMissing
         chosen = choose(listed, meant.study, rules)
+        if not all(meant.is_of(each.patient_id) for each in chosen):  # before anything of it is analysed, and paid
+            raise PatientMismatch
         wanted = [each for each in chosen if each.name.instance not in acquisition.instances]
         trouble = await _fetch_all(wanted, acquisition, meant, ports, rules)
         if trouble is None and is_short(listed, meant.study, rules):
@@ -155,12 +162,17 @@ async def _meant(acquisition: Acquisition, tx: Transaction) -> Meant:
 async def _fetch_all(
     wanted: Sequence[ListedInstance], acquisition: Acquisition, meant: Meant, ports: Ports, rules: Rules
 ) -> Unavailable | None:
-    """Fetch each; returns the first trouble once all were tried, or raises it when the archive itself is in trouble."""
+    """Fetch each; returns the first trouble once all were tried, or raises it when the archive itself is in trouble.
+
+    Every attempt begins at another one: a few that the archive cannot give do not keep the others back for ever.
+    """
     troubles: list[Unavailable] = []
     in_a_row = 0
-    for instance in wanted:
+    first = acquisition.attempt * _ENOUGH_TROUBLES % max(1, len(wanted))
+    for instance in (*wanted[first:], *wanted[:first]):
         try:
-            await _fetch_one(instance, acquisition, meant, ports, rules)
+            if not await _fetch_one(instance, acquisition, meant, ports, rules):
+                return None  # the study was taken back
             in_a_row = 0
         except PatientMismatch as why:  # whose the others are, nobody knows now
             await _note(acquisition, instance, why.code, ports)
@@ -179,18 +191,19 @@ async def _fetch_all(
 
 async def _fetch_one(
     instance: ListedInstance, acquisition: Acquisition, meant: Meant, ports: Ports, rules: Rules
-) -> None:
+) -> bool:
+    """Fetch it and begin its journeys; False when nobody wants it any more."""
     draft = ports.blobs.draft()
     try:
         await ports.archive.fetch(acquisition.address, instance.name, draft, limit=rules.max_instance_bytes)
-        async with draft.view() as data:
+        async with ports.decoding, draft.view() as data:
             dicom, picture = await asyncio.to_thread(_look_at, data, instance, meant, rules)
         eye = eye_of(dicom, eyes_of_series(listed_series(meant.study).get(dicom.name.series, {})))
         byte_count = draft.byte_count
         fetched = Fetched(dicom, picture, await draft.keep(), byte_count)
     finally:
         await draft.drop()
-    await _begin_journeys(fetched, eye, acquisition, meant.study, ports)
+    return await _begin_journeys(fetched, eye, acquisition, meant.study, ports)
 
 
 def _look_at(data: memoryview, instance: ListedInstance, meant: Meant, rules: Rules) -> tuple[DicomFacts, PictureFacts]:
@@ -198,22 +211,30 @@ def _look_at(data: memoryview, instance: ListedInstance, meant: Meant, rules: Ru
     dicom = read_dicom(data, max_pixels=rules.max_pixels)
     if dicom.name != instance.name:
         raise InstanceMismatch
-    if dicom.patient_id and meant.patient_ids and dicom.patient_id not in meant.patient_ids:
+    if not meant.is_of(dicom.patient_id):
         raise PatientMismatch
+    if not is_photograph(dicom, rules):
+        raise UnsupportedFormat("the instance is of a modality or SOP class that is no photograph")
     if dicom.is_burned_in:
         raise BurnedInAnnotation
     return dicom, examine_dicom(dicom, max_pixels=rules.max_pixels)
 
 
+def is_photograph(dicom: DicomFacts, rules: Rules) -> bool:
+    """Whether an instance is what `choose` looks for, by its own header; lists may leave it out, or be wrong."""
+    modalities = {*rules.modalities, *rules.other_modalities}
+    return dicom.sop_class in rules.sop_classes and (not dicom.modality or dicom.modality in modalities)
+
+
 async def _begin_journeys(
     fetched: Fetched, eye: Laterality | None, acquisition: Acquisition, asking: Json, ports: Ports
-) -> None:
+) -> bool:
     """Every frame becomes a Media and an image, once; all in the commit that notes the instance as fetched."""
     async with ports.ledger.transaction() as tx:
         study = await tx.study(acquisition.study_id)
         now = await _still_due(acquisition, tx)
         if study is None or now is None:
-            return
+            return False
         submission = next(each for each in await tx.submissions(study.id) if each.id == now.submission_id)
         media = dict(submission.image_media)
         for frame in range(1, fetched.picture.frames + 1):
@@ -222,6 +243,7 @@ async def _begin_journeys(
         await tx.save_submission(replace(submission, image_media=media))
         await _record(now, fetched.dicom.name.instance, None, tx)
         await tx.enqueue(Job.STUDY, study.id)
+    return True
 
 
 async def _add_frame(
@@ -288,10 +310,11 @@ async def _postpone(
         looked_at: when everything that the archive listed had been tried, or None.
     """
     moment = ports.clock.now()
-    if moment > acquisition.asked_at + rules.acquisition_horizon:
+    if moment >= acquisition.asked_at + rules.acquisition_horizon:
         await _end(acquisition, ports, parked=why.code)
         return
-    due_at = moment + rules.wait(acquisition.attempt + 1, at_least=why.retry_after)
+    last = acquisition.asked_at + rules.acquisition_horizon  # whatever Retry-After says: then it is left to a person
+    due_at = max(moment, min(last, moment + rules.wait(acquisition.attempt + 1, at_least=why.retry_after)))
     async with ports.ledger.transaction() as tx:
         now = await _still_due(acquisition, tx)
         if now is None or _is_asked_again(now, acquisition):

@@ -25,6 +25,7 @@ from fundus_relay.domain.errors import (
     ArchiveNotAllowed,
     ArchiveRefused,
     ArchiveUnavailable,
+    InstanceMismatch,
     InstanceNotThere,
     PictureTooLarge,
 )
@@ -35,7 +36,7 @@ from fundus_relay.settings import Archive
 from ..bounded import is_passing, seconds_to_wait
 from ..places import Base, origin, plain
 from .credentials import Credentials, credentials_of
-from .listing import FIELDS, Listing, NotListed, Place
+from .listing import FIELDS, Listing, NotListed, OfAnotherStudy, Place
 from .multipart import Broken, OnePart, boundary_of
 
 CONNECT_WITHIN_S = 5.0
@@ -44,6 +45,8 @@ PAGE = 500
 _MOST_INSTANCES = 20_000
 _LONGEST_LIST = 256_000_000
 _MOST_REDIRECTS = 3
+_PIECE = 64 * 1024
+"""Bytes of a list that are read at once, however many the other side's compression makes of one piece."""
 
 _WHOLE_AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _WHOLE = 'multipart/related; type="application/dicom"'
@@ -63,15 +66,9 @@ class DicomwebArchive:
 
     async def __aenter__(self) -> DicomwebArchive:
         for archive, base in zip(self._settings, self._bases, strict=True):
-            client = await self._stack.enter_async_context(
-                httpx.AsyncClient(
-                    verify=_trust(archive),
-                    trust_env=False,
-                    follow_redirects=False,
-                    timeout=httpx.Timeout(SILENT_AT_MOST_S, connect=CONNECT_WITHIN_S),
-                )
-            )
-            self._open.append(_Listed(archive, base, client, credentials_of(archive, client, self._clock)))
+            client = await self._stack.enter_async_context(_client(_trust(archive)))
+            tokens = await self._stack.enter_async_context(_client(_trust(archive, also_public=True)))
+            self._open.append(_Listed(archive, base, client, credentials_of(archive, tokens, self._clock)))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -132,12 +129,14 @@ class _Listed:
                 return None
             _check(answer)
             try:
-                async for piece in answer.aiter_bytes():
+                async for piece in answer.aiter_bytes(_PIECE):
                     found += listing.feed(piece)
                     count += len(piece)
-                    if count > _LONGEST_LIST:
+                    if count > _LONGEST_LIST or len(found) > _MOST_INSTANCES:
                         raise ArchiveRefused("the archive's list of a study is too long")
                 listing.finish()
+            except OfAnotherStudy as exc:
+                raise InstanceMismatch("the archive lists instances of another study") from exc
             except NotListed as exc:
                 raise ArchiveUnavailable("the archive gave no list of instances") from exc
         return found
@@ -214,7 +213,10 @@ def _headers(accept: str, authorization: str | None) -> dict[str, str]:
 
 def _within(url: str, location: str) -> str:
     """Where a redirect leads, if that is the same origin: elsewhere our credentials have no business."""
-    target = urljoin(url, location)
+    try:
+        target = urljoin(url, location)
+    except ValueError as exc:
+        raise ArchiveRefused("the archive leads nowhere") from exc
     before, after = plain(url), plain(target)
     if before is None or after is None or origin(before) != origin(after):
         raise ArchiveRefused("the archive leads to another server")
@@ -227,12 +229,31 @@ def _check(answer: httpx.Response) -> None:
         raise ArchiveCredentialsRefused(f"the archive answered {status}")
     if is_passing(answer):
         raise ArchiveUnavailable(f"the archive answered {status}", retry_after=seconds_to_wait(answer))
-    if status not in {200, 204}:
+    if status not in {200, 204, 206}:  # 206 is a page of a longer list, or an instance without what nobody asked for
         raise ArchiveRefused(f"the archive answered {status}")
 
 
-def _trust(archive: Archive) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=archive.certificate_authority)
+def _client(trust: ssl.SSLContext) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        verify=trust,
+        trust_env=False,
+        follow_redirects=False,
+        timeout=httpx.Timeout(SILENT_AT_MOST_S, connect=CONNECT_WITHIN_S),
+    )
+
+
+def _trust(archive: Archive, *, also_public: bool = False) -> ssl.SSLContext:
+    """Whom we believe that they are the archive, and how we show who we are.
+
+    Args:
+        also_public: beside the archive's own authority, if it has one, those that everybody trusts: servers of tokens
+            often lie outside the house.
+    """
+    context = ssl.create_default_context(cafile=None if also_public else archive.certificate_authority)
+    if also_public and archive.certificate_authority is not None:
+        context.load_verify_locations(archive.certificate_authority)
     if archive.client_certificate is not None:
-        context.load_cert_chain(archive.client_certificate, archive.client_key)
+        context.load_cert_chain(
+            archive.client_certificate, archive.client_key, password=""
+        )  # else OpenSSL asks at the terminal
     return context

@@ -15,7 +15,7 @@ from fundus_relay.domain.errors import ArchiveCredentialsRefused, ArchiveUnavail
 from fundus_relay.pipeline.ports import Clock
 from fundus_relay.settings import Archive
 
-from ..bounded import ask
+from ..bounded import ask, seconds_to_wait
 
 _EARLY = timedelta(seconds=30)
 _LONGEST = 64 * 1024
@@ -88,7 +88,8 @@ class ClientCredentials:
         if answer.status_code in {400, 401, 403}:
             raise ArchiveCredentialsRefused("the archive's token server refuses our client")
         if answer.status_code != 200:
-            raise ArchiveUnavailable(f"the archive's token server answered {answer.status_code}")
+            text = f"the archive's token server answered {answer.status_code}"
+            raise ArchiveUnavailable(text, retry_after=seconds_to_wait(answer))
         try:
             told = answer.json()
             lasts = timedelta(seconds=float(told.get("expires_in", 300)))

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 from fundus_relay.domain.dicom import InstanceName, ListedInstance, is_uid
 
-FIELDS = "00080016,00080060,00200011,00200013,00280008"
-"""SOP class, modality, numbers of series and instance, number of frames: what a search gives only if it is asked to."""
+FIELDS = "00080016,00080060,00100020,00200011,00200013,00280008"
+"""SOP class, modality, patient, numbers of series and instance, frames: what a search gives only if it is asked to."""
 
 LONGEST_INSTANCE = 1_000_000
 
@@ -22,10 +22,15 @@ Place: TypeAlias = tuple[int, str, int, str]
 """Of an instance in its study: number and UID of its series, its own number and UID."""
 
 _BLANK = " \t\r\n"
+_BETWEEN = _BLANK + ","
 
 
 class NotListed(Exception):
     """The answer is no list of instances, or broke off."""
+
+
+class OfAnotherStudy(NotListed):
+    """The answer lists what was not asked for."""
 
 
 class Listing:
@@ -52,7 +57,7 @@ class Listing:
             raise NotListed
 
     def _whole(self) -> Iterator[dict[str, Any]]:  # Any: DICOM JSON
-        rest = self._text.lstrip(_BLANK)
+        rest = self._text.lstrip(_BETWEEN if self._is_begun else _BLANK)
         while rest and not self._is_ended:
             if not self._is_begun or rest[0] == "]":
                 self._is_ended = self._is_begun
@@ -70,18 +75,21 @@ class Listing:
                     raise
                 break
             yield value
-            rest = rest[end:].lstrip(_BLANK + ",")
+            rest = rest[end:].lstrip(_BETWEEN)
         self._text = rest
 
 
 def _listed(each: dict[str, Any], study: str) -> tuple[Place, ListedInstance]:  # Any: DICOM JSON
     name = InstanceName(_first(each, "0020000D") or study, _first(each, "0020000E"), _first(each, "00080018"))
-    if name.study != study or not is_uid(name.series) or not is_uid(name.instance):
+    if name.study != study:
+        raise OfAnotherStudy
+    if not is_uid(name.series) or not is_uid(name.instance):
         raise NotListed
     instance = ListedInstance(
         name,
         sop_class=_first(each, "00080016"),
         modality=_first(each, "00080060"),
+        patient_id=_first(each, "00100020"),
         frames=max(1, _number(each, "00280008")),
     )
     return (_number(each, "00200011"), name.series, _number(each, "00200013"), name.instance), instance

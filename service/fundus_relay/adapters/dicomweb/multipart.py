@@ -44,9 +44,9 @@ class OnePart:
 
     def _preamble(self) -> bytes:
         start = self._waiting.find(self._delimiter)
+        if (start if start >= 0 else len(self._waiting) - len(self._delimiter)) > _LONGEST_HEAD:
+            raise Broken("the answer has no part")
         if start < 0:
-            if len(self._waiting) > _LONGEST_HEAD:
-                raise Broken("the answer has no part")
             return b""
         self._waiting = self._waiting[start + len(self._delimiter) :]
         self._read = self._head
@@ -54,9 +54,9 @@ class OnePart:
 
     def _head(self) -> bytes:
         end = self._waiting.find(b"\r\n\r\n")
+        if (end if end >= 0 else len(self._waiting) - 4) > _LONGEST_HEAD or self._waiting.startswith(b"--"):
+            raise Broken("the answer's part has no content")
         if end < 0:
-            if len(self._waiting) > _LONGEST_HEAD or self._waiting.startswith(b"--"):
-                raise Broken("the answer's part has no content")
             return b""
         self._waiting = self._waiting[end + 4 :]
         self._read = self._content
