@@ -23,7 +23,7 @@ class StoredPicture:
 
     Attributes:
         sha256: of its bytes, in hexadecimal; also its address.
-        media_type: by the bytes: `image/jpeg`, `image/png` or `application/dicom`.
+        media_type: by the bytes: `image/jpeg`, `image/png`, `image/tiff` or `application/dicom`.
         byte_count: how long it is.
         size: columns and rows of the raster as stored, before any EXIF turn.
         frame: which of the file's frames this picture is, from 1.

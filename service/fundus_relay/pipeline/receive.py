@@ -21,7 +21,8 @@ from fundus_relay.fhir.intake.skeleton import Cutter
 from fundus_relay.fhir.intake.submission import by_entry, position, read_submission
 from fundus_relay.fhir.literals import Bases
 from fundus_relay.fhir.withdrawn import ENTERED_IN_ERROR
-from fundus_relay.imaging.format import MAX_PIXELS, PictureFacts, examine
+from fundus_relay.imaging.format import PictureFacts, examine
+from fundus_relay.imaging.sizes import MAX_PIXELS
 
 from .ports import Blobs, Draft, ImageArchive
 
