@@ -26,7 +26,7 @@ def decoded(bare: bytes, facts: PictureFacts, *, coarsely: bool = False) -> Imag
         if image.size != (facts.size.columns, facts.size.rows):
             raise DamagedPicture(f"the {facts.media_type} states two sizes")
         if coarsely:
-            image.draft(image.mode, (image.width // 8, image.height // 8))
+            image.draft(image.mode, (max(1, image.width // 8), max(1, image.height // 8)))
         image.load()
     except Image.DecompressionBombError as exc:
         raise PictureTooLarge("the picture has more pixels than the decoder takes") from exc

@@ -50,6 +50,11 @@ class PictureFacts:
 
 
 def examine(picture: Bytes, *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
+    """What `examine_file` says of a picture file, without the header of a DICOM file."""
+    return examine_file(picture, max_pixels=max_pixels)[0]
+
+
+def examine_file(picture: Bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[PictureFacts, DicomFacts | None]:
     """Say what a picture file is, or why it cannot be analysed.
 
     Grey, CMYK, palette, 16-bit and transparent pictures are taken; `preparation.prepare` makes them 8-bit RGB.
@@ -57,6 +62,9 @@ def examine(picture: Bytes, *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
     Args:
         picture: the whole file; a memory map is read only where needed.
         max_pixels: a picture whose header claims more is refused unread.
+
+    Returns:
+        What it is and, of a DICOM file, what its header says.
 
     Raises:
         NotAPicture, UnsupportedFormat, SeveralPictures, DamagedPicture, PictureTooSmall, PictureTooLarge
@@ -66,9 +74,10 @@ def examine(picture: Bytes, *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
         if media_type == "application/dicom":
             from .dicom import read_dicom  # its libraries are large, and most files are no DICOM
 
-            return examine_dicom(read_dicom(data, max_pixels=max_pixels), max_pixels=max_pixels)
+            header = read_dicom(data, max_pixels=max_pixels)
+            return examine_dicom(header, max_pixels=max_pixels), header
         if media_type == "image/tiff":
-            return _examine_tiff(data, max_pixels)
+            return _examine_tiff(data, max_pixels), None
         if media_type == "image/jpeg":
             walked = list(jpeg.header(data))
             facts = jpeg_facts(data, walked)
@@ -78,7 +87,7 @@ def examine(picture: Bytes, *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
             facts = _png_facts(data)
             check_size(facts.size, max_pixels)
             facts = _with_png_chunks(data, facts)
-    return facts
+    return facts, None
 
 
 def media_type_of(picture: Bytes) -> MediaType:

@@ -37,6 +37,7 @@ from fundus_relay.imaging.dicom import read_dicom
 from fundus_relay.imaging.format import PictureFacts, examine_dicom
 
 from .eyes import eye_of
+from .headers import check_patient, check_pixels_name_nobody, patient_ids
 from .identity import OURS
 from .photographs import is_other_eye_elsewhere
 from .ports import Job, Ports, Transaction
@@ -145,11 +146,7 @@ def is_short(listed: Sequence[ListedInstance], study: Json, rules: Rules) -> boo
 async def _meant(acquisition: Acquisition, tx: Transaction) -> Meant:
     study = await tx.resources.read("ImagingStudy", acquisition.imaging_study)
     assert study is not None  # noqa: S101 - it asked
-    subject = study["subject"]
-    kind, _, id = subject.get("reference", "").partition("/")
-    patient = await tx.resources.read("Patient", id) if kind == "Patient" else None
-    stated = [*(patient or {}).get("identifier", []), subject.get("identifier", {})]
-    return Meant(study, frozenset(each["value"].strip() for each in stated if each.get("value")))
+    return Meant(study, await patient_ids(study["subject"], tx))
 
 
 async def _fetch_all(
@@ -198,10 +195,8 @@ def _look_at(data: memoryview, instance: ListedInstance, meant: Meant, rules: Ru
     dicom = read_dicom(data, max_pixels=rules.max_pixels)
     if dicom.name != instance.name:
         raise InstanceMismatch
-    if dicom.patient_id and meant.patient_ids and dicom.patient_id not in meant.patient_ids:
-        raise PatientMismatch
-    if dicom.is_burned_in:
-        raise BurnedInAnnotation
+    check_patient(dicom, meant.patient_ids)
+    check_pixels_name_nobody(dicom)
     return dicom, examine_dicom(dicom, max_pixels=rules.max_pixels)
 
 

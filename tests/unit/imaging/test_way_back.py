@@ -86,7 +86,12 @@ KINDS: dict[str, Callable[[Drawn], bytes]] = {
     "TIFF of JPEG tiles": lambda drawn: _tiff(
         drawn, compression="jpeg", compressionargs={"level": 92}, tile=(256, 320)
     ),
-    "TIFF of one JPEG": lambda drawn: _tiff(drawn, compression="jpeg", compressionargs={"level": 92}),
+    "TIFF of one JPEG": lambda drawn: _tiff(
+        drawn, compression="jpeg", compressionargs={"level": 92}, rowsperstrip=drawn.size.rows
+    ),
+    "TIFF of JPEG strips": lambda drawn: _tiff(
+        drawn, compression="jpeg", compressionargs={"level": 92}, rowsperstrip=96
+    ),
     "BigTIFF in planes": lambda drawn: _tiff(drawn, is_planar=True, bigtiff=True, byteorder=">", tile=(512, 512)),
     "DICOM": _dicom,
     "DICOM of JPEGs": _dicom_of_jpegs,
