@@ -127,7 +127,11 @@ async def _get(client: httpx.AsyncClient, address: Address, parts: SplitResult, 
     """One request to one address, with the name that the URL has."""
     place = f"[{address}]" if address.version == 6 else str(address)
     target = parts._replace(netloc=f"{place}:{port(parts)}").geturl()
-    headers = {"Host": parts.netloc, "Accept": "image/jpeg, image/png, image/*;q=0.8", "Accept-Encoding": "identity"}
+    headers = {
+        "Host": parts.netloc,
+        "Accept": "image/jpeg, image/png, image/tiff, application/dicom, image/*;q=0.8",
+        "Accept-Encoding": "identity",
+    }
     async with client.stream("GET", target, headers=headers, extensions={"sni_hostname": parts.hostname}) as answer:
         _check_answer(answer, limit)
         async for chunk in answer.aiter_raw():

@@ -31,6 +31,14 @@ def is_uid(text: str) -> bool:
     return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
+def is_oid(uid: str) -> bool:
+    """Whether a UID may stand behind `urn:oid:`.
+
+    Source: FHIR R4 4.0.1, datatypes, oid.
+    """
+    return is_uid(uid) and uid[0] in "012" and "." in uid
+
+
 @dataclass(frozen=True, slots=True)
 class InstanceName:
     """Where an instance stands: UIDs of its study, its series and itself."""

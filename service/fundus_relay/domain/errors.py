@@ -93,9 +93,15 @@ class NotAPicture(UnacceptablePicture):
 
 
 class UnsupportedFormat(UnacceptablePicture):
-    """The picture is neither JPEG nor PNG."""
+    """The picture is neither JPEG, PNG, TIFF nor DICOM, or of a kind of these that is not read."""
 
     code = "picture-format-unsupported"
+
+
+class SeveralPictures(UnacceptablePicture):
+    """The file has several pictures, and a Media is one: send each as a Media of its own, or their ImagingStudy."""
+
+    code = "picture-not-one"
 
 
 class DamagedPicture(UnacceptablePicture):

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from .analysis import Analysis
-from .dicom import InstanceName
+from .dicom import DicomFacts, InstanceName
 from .errors import InvalidResource
 from .geometry import Affine, Size
 from .laterality import Laterality
@@ -23,7 +23,7 @@ class StoredPicture:
 
     Attributes:
         sha256: of its bytes, in hexadecimal; also its address.
-        media_type: by the bytes: `image/jpeg`, `image/png` or `application/dicom`.
+        media_type: by the bytes: `image/jpeg`, `image/png`, `image/tiff` or `application/dicom`.
         byte_count: how long it is.
         size: columns and rows of the raster as stored, before any EXIF turn.
         frame: which of the file's frames this picture is, from 1.
@@ -53,6 +53,7 @@ class Entry:
         if_match: version that a PUT expects to be the newest; 0 when there must be none yet, None when any will do.
         full_url: `Bundle.entry.fullUrl`, `Type/id` if it lies at the EHR, or None.
         picture: of a Media; None for every other type.
+        header: of a Media whose picture is a DICOM file.
         element: FHIRPath of the resource in what was sent: `Media` or `Bundle.entry[2].resource`.
     """
 
@@ -62,6 +63,7 @@ class Entry:
     if_match: int | None = None
     full_url: str | None = None
     picture: StoredPicture | None = None
+    header: DicomFacts | None = None
     element: str = ""
 
 
@@ -151,7 +153,7 @@ class Image:
     Attributes:
         media_id: id of the Media resource that brought it (the first one, when it was sent twice).
         captured: FHIR dateTime of the photograph as sent (`Media.createdDateTime`), or None.
-        instance: where it stands in DICOM's order of things, when it was fetched from there.
+        instance: where it stands in DICOM's order of things, when it came as DICOM.
         attempt: how often the present state's effect was tried; settles fence on it.
         is_standin: whether a stand-in answered, no Netra.
     """

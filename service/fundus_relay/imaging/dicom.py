@@ -14,7 +14,6 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from io import SEEK_CUR, BufferedReader, RawIOBase
@@ -29,6 +28,7 @@ from fundus_relay.domain.laterality import LEFT_EYE, RIGHT_EYE, Laterality
 
 from . import codestreams, jpeg
 from .format import DICOM_START, is_dicom
+from .frame import Frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,22 +70,6 @@ _HEADER = (
     "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData",
 )  # fmt: skip
 """All that is read; the rest of a header, with all that it says of a person, never becomes a value."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One frame as it can be worked with.
-
-    Attributes:
-        picture: a JPEG file, bit for bit as the instance holds it (a marker for its colours may be added), or pixels
-            in mode `L` or `RGB`, 8 bits.
-        profile: ICC profile of the pixels, or nothing.
-        steps: what was done, in order, for people to read.
-    """
-
-    picture: bytes | Image.Image
-    profile: bytes = b""
-    steps: tuple[str, ...] = ()
 
 
 def read_dicom(file: bytes | memoryview, *, max_pixels: int) -> DicomFacts:

@@ -1,36 +1,25 @@
 """What a file's bytes are: cheap, decisive, without decoding a pixel.
 
-Intake asks this of every request, so only headers are walked (JPEG) or checksums computed (PNG). Whether the pixels
-really decode, `preparation` finds out.
+Intake asks this of every request, so only headers are walked (JPEG, TIFF, DICOM) or checksums computed (PNG). Whether
+the pixels really decode, `preparation` finds out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from mmap import mmap
 from typing import Literal
 
 from fundus_relay.domain.dicom import DicomFacts
-from fundus_relay.domain.errors import (
-    DamagedPicture,
-    NotAPicture,
-    PictureTooLarge,
-    PictureTooSmall,
-    UnsupportedFormat,
-)
+from fundus_relay.domain.errors import DamagedPicture, NotAPicture, UnsupportedFormat
 from fundus_relay.domain.geometry import Size
 
-from . import jpeg, png
+from . import jpeg, png, tiff
 from .orientation import orientation_of
+from .sizes import MAX_PIXELS, check_size
 
-MAX_PIXELS = 100_000_000
-LONGER_SIDE, SHORTER_SIDE = 1280, 1024
-"""What the analyser asks for at least; we take either side as the longer one.
-
-Source: Netra.AI API 1.0, "Minimum resolution 1.3 MP (1280 x 1024 pixels)".
-"""
-
-MediaType = Literal["image/jpeg", "image/png", "application/dicom"]
+MediaType = Literal["image/jpeg", "image/png", "image/tiff", "application/dicom"]
 Bytes = bytes | bytearray | memoryview | mmap
 DICOM_START = 132  # a preamble and four letters
 _TAIL_STEP = 1 << 16
@@ -42,10 +31,10 @@ class PictureFacts:
 
     Attributes:
         size: of the raster as stored, before any EXIF turn.
-        orientation: EXIF orientation, 1 to 8; 1 when none is stated.
-        channels: 1 grey or palette, 2 grey and alpha, 3 colours, 4 CMYK (JPEG) or colours and alpha (PNG).
+        orientation: EXIF's, or TIFF's, orientation, 1 to 8; 1 when none is stated.
+        channels: 1 grey or palette, 2 grey and alpha, 3 colours, 4 CMYK (JPEG, TIFF) or colours and alpha (PNG, TIFF).
         bits: per channel.
-        has_palette: PNG only.
+        has_palette: PNG and TIFF.
         is_progressive: progressive JPEG or interlaced PNG.
         frames: how many pictures of this size the file holds.
     """
@@ -61,6 +50,11 @@ class PictureFacts:
 
 
 def examine(picture: Bytes, *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
+    """What `examine_file` says of a picture file, without the header of a DICOM file."""
+    return examine_file(picture, max_pixels=max_pixels)[0]
+
+
+def examine_file(picture: Bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[PictureFacts, DicomFacts | None]:
     """Say what a picture file is, or why it cannot be analysed.
 
     Grey, CMYK, palette, 16-bit and transparent pictures are taken; `preparation.prepare` makes them 8-bit RGB.
@@ -69,25 +63,31 @@ def examine(picture: Bytes, *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
         picture: the whole file; a memory map is read only where needed.
         max_pixels: a picture whose header claims more is refused unread.
 
+    Returns:
+        What it is and, of a DICOM file, what its header says.
+
     Raises:
-        NotAPicture, UnsupportedFormat, DamagedPicture, PictureTooSmall, PictureTooLarge
+        NotAPicture, UnsupportedFormat, SeveralPictures, DamagedPicture, PictureTooSmall, PictureTooLarge
     """
     with memoryview(picture) as data:
         media_type = media_type_of(data)
         if media_type == "application/dicom":
             from .dicom import read_dicom  # its libraries are large, and most files are no DICOM
 
-            return examine_dicom(read_dicom(data, max_pixels=max_pixels), max_pixels=max_pixels)
+            header = read_dicom(data, max_pixels=max_pixels)
+            return examine_dicom(header, max_pixels=max_pixels), header
+        if media_type == "image/tiff":
+            return _examine_tiff(data, max_pixels), None
         if media_type == "image/jpeg":
             walked = list(jpeg.header(data))
-            facts = _jpeg_facts(data, walked)
-            _check_size(facts.size, max_pixels)
+            facts = jpeg_facts(data, walked)
+            check_size(facts.size, max_pixels)
             _check_jpeg_end(data, behind=walked[-1].end)
         else:
             facts = _png_facts(data)
-            _check_size(facts.size, max_pixels)
+            check_size(facts.size, max_pixels)
             facts = _with_png_chunks(data, facts)
-    return facts
+    return facts, None
 
 
 def media_type_of(picture: Bytes) -> MediaType:
@@ -102,13 +102,15 @@ def media_type_of(picture: Bytes) -> MediaType:
         return "image/jpeg"
     if start.startswith(png.SIGNATURE):
         return "image/png"
+    if tiff.is_tiff(start):
+        return "image/tiff"
     if is_dicom(start):
         return "application/dicom"
     if not start:
         raise NotAPicture("the picture has no bytes")
     if (other := _other_format(start)) is not None:
-        raise UnsupportedFormat(f"{other} is not supported: send JPEG or PNG")
-    raise NotAPicture("the bytes are neither JPEG nor PNG")
+        raise UnsupportedFormat(f"{other} is not supported: send JPEG, PNG, TIFF or DICOM")
+    raise NotAPicture("the bytes are neither JPEG, PNG, TIFF nor DICOM")
 
 
 def is_dicom(start: bytes) -> bool:
@@ -122,10 +124,6 @@ def _other_format(start: bytes) -> str | None:
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "WebP"
     signatures = {
-        b"II*\x00": "TIFF",
-        b"MM\x00*": "TIFF",
-        b"II+\x00": "TIFF",
-        b"MM\x00+": "TIFF",
         b"GIF8": "GIF",
         b"BM": "BMP",
         b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
@@ -137,24 +135,38 @@ def _other_format(start: bytes) -> str | None:
     return next((name for signature, name in signatures.items() if start.startswith(signature)), None)
 
 
-def _check_size(size: Size, max_pixels: int) -> None:
-    stated = f"{size.columns} x {size.rows} pixels"
-    if size.pixels > max_pixels:
-        raise PictureTooLarge(f"the picture has {stated}, more than {max_pixels} in all")
-    if max(size.columns, size.rows) < LONGER_SIDE or min(size.columns, size.rows) < SHORTER_SIDE:
-        raise PictureTooSmall(f"the picture has {stated}; at least {LONGER_SIDE} x {SHORTER_SIDE} are needed")
-
-
 def examine_dicom(header: DicomFacts, *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
     """`examine` of a DICOM file whose header is read already.
 
     Raises: PictureTooSmall, PictureTooLarge
     """
-    _check_size(header.size, max_pixels)
+    check_size(header.size, max_pixels)
     return PictureFacts(media_type="application/dicom", size=header.size, frames=header.frames)
 
 
-def _jpeg_facts(data: memoryview, walked: list[jpeg.Segment]) -> PictureFacts:
+def _examine_tiff(data: memoryview, max_pixels: int) -> PictureFacts:
+    directory = tiff.photograph_in(data)
+    check_size(directory.size, max_pixels)
+    page = tiff.page_of(directory)
+    return PictureFacts(
+        media_type="image/tiff",
+        size=page.size,
+        orientation=page.orientation,
+        channels=page.samples,
+        bits=page.bits,
+        has_palette=bool(page.palette),
+    )
+
+
+def jpeg_facts(data: memoryview, walked: Sequence[jpeg.Segment] | None = None) -> PictureFacts:
+    """What the header of a JPEG says, whatever its size.
+
+    Args:
+        walked: its segments up to the first scan, if they are known.
+
+    Raises: DamagedPicture, UnsupportedFormat.
+    """
+    walked = list(jpeg.header(data)) if walked is None else walked
     frame = jpeg.frame_of(data, walked)
     return PictureFacts(
         media_type="image/jpeg",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from fundus_relay.domain.errors import DamagedPicture, UnsupportedFormat
@@ -258,19 +258,29 @@ def without_metadata(data: memoryview) -> bytes:
     Comments, application segments, whatever else a decoder skips, and all behind the end of the image go. What decides
     how the colours are meant stays: that it is JFIF, and which transform Adobe's segment names.
     """
-    kept: list[bytes | memoryview] = [START]
+    return b"".join([START, *_needed(data, _colour_meaning)])
+
+
+def without_markers(data: memoryview, *, is_rgb: bool) -> bytes:
+    """The same coded pixels and nothing besides, with one marker that tells every decoder what three components are."""
+    bare = list(_needed(data, lambda _, __: b""))
+    _, components = raster_of(data, header(data))
+    return b"".join([START, _adobe(0 if is_rgb else 1) if components == 3 else b"", *bare])
+
+
+def _needed(data: memoryview, instead: Callable[[memoryview, Segment], bytes]) -> Iterator[bytes | memoryview]:
+    """Runs of segments that pixels are decoded from, up to the end, and what stands `instead` of each other one."""
     begin = None  # of the run of segments to keep
     for s in segments(data):
         if s.marker not in _NEEDED:
             if begin is not None:
-                kept.append(data[begin : s.start])
+                yield data[begin : s.start]
             begin = None
-            kept.append(_colour_meaning(data, s))
+            yield instead(data, s)
         elif begin is None:
             begin = s.start
         if s.marker == _EOI:
-            kept.append(data[begin : s.end])
-    return b"".join(kept)
+            yield data[begin : s.end]
 
 
 def _colour_meaning(data: memoryview, s: Segment) -> bytes:

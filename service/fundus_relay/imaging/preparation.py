@@ -14,7 +14,6 @@ never below what the analyser asks for.
 from __future__ import annotations
 
 import hashlib
-import random
 from dataclasses import dataclass, replace
 from io import BytesIO
 from math import ceil, sqrt
@@ -24,9 +23,12 @@ from PIL import Image, ImageChops, ImageCms
 from fundus_relay.domain.errors import DamagedPicture, PictureTooLarge
 from fundus_relay.domain.geometry import Affine, Size, scaling
 
-from . import jpeg, png
-from .format import LONGER_SIDE, MAX_PIXELS, SHORTER_SIDE, MediaType, PictureFacts, examine
+from . import jpeg, png, strips, tiff
+from .decoding import check_is_whole, decoded
+from .format import MediaType, PictureFacts, examine
+from .frame import Frame
 from .orientation import UPRIGHT, to_stored, upright_size
+from .sizes import LONGER_SIDE, MAX_PIXELS, SHORTER_SIDE
 
 LIMIT_BYTES = 5_000_000
 """Source: Netra.AI API 1.0, "maximum file size 5 MB"; we stay below the smaller reading of a megabyte."""
@@ -42,7 +44,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_NOISE = bytes(byte for byte in random.Random(0).randbytes(8192) if byte != 0xFF)  # noqa: S311 - any fixed noise will do
 _BAND = 128  # rows of a scaled picture that are made at once
 _SAME_COLOUR = 2  # of 255: a profile that moves no colour further is sRGB under another name
 
@@ -72,31 +73,40 @@ def prepare(
     """Make a photograph ready to be sent; the same bytes always give the same bytes.
 
     Args:
-        picture: a JPEG, PNG or DICOM file.
-        frame: which of the file's pictures, from 1.
+        picture: a JPEG, PNG, TIFF or DICOM file.
+        frame: which of a DICOM file's pictures, from 1.
         limit_bytes: the prepared file has no more.
         max_pixels: as in `examine`.
 
     Raises:
-        NotAPicture, UnsupportedFormat, DamagedPicture, PictureTooSmall: as `examine`; also when pixels do not decode.
+        NotAPicture, UnsupportedFormat, SeveralPictures, PictureTooSmall: as `examine`.
+        DamagedPicture: as `examine`, or pixels do not decode.
         PictureTooLarge: as `examine`, or it cannot be made small enough.
     """
     facts = examine(picture, max_pixels=max_pixels)
-    if facts.media_type == "application/dicom":
-        return _of_dicom(picture, frame, facts, limit_bytes, max_pixels)
-    return _of_file(picture, facts, b"", [], limit_bytes)
+    match facts.media_type:
+        case "application/dicom":
+            from .dicom import frame_of  # its libraries are large, and most files are no DICOM
+
+            return _of_frame(frame_of(picture, frame), facts, limit_bytes, max_pixels)
+        case "image/tiff":
+            return _of_frame(_in_tiff(picture), replace(facts, bits=8), limit_bytes, max_pixels)
+        case _:
+            return _of_file(picture, facts, b"", [], limit_bytes)
 
 
-def _of_dicom(picture: bytes, frame: int, facts: PictureFacts, limit_bytes: int, max_pixels: int) -> Prepared:
-    """A frame that is a JPEG goes on as one; EXIF inside it does not count, as for every reader of DICOM."""
-    from .dicom import frame_of
+def _in_tiff(picture: bytes) -> Frame:
+    with memoryview(picture) as data:
+        return strips.frame_of(data, tiff.page_of(tiff.photograph_in(data)))
 
-    found = frame_of(picture, frame)
+
+def _of_frame(found: Frame, facts: PictureFacts, limit_bytes: int, max_pixels: int) -> Prepared:
+    """A frame that is a JPEG goes on as one; the turn that counts is the file's around it, not one of EXIF inside."""
     steps = list(found.steps)
     if isinstance(found.picture, bytes):
-        inner = replace(examine(found.picture, max_pixels=max_pixels), orientation=UPRIGHT)
+        inner = replace(examine(found.picture, max_pixels=max_pixels), orientation=facts.orientation)
         if inner.size != facts.size:
-            raise DamagedPicture("the DICOM file states two sizes")
+            raise DamagedPicture("the file and the JPEG in it state two sizes")
         return _of_file(found.picture, inner, found.profile, steps, limit_bytes)
     return _of_pixels(found.picture, facts, found.profile, steps, limit_bytes)
 
@@ -113,10 +123,10 @@ def _of_file(picture: bytes, facts: PictureFacts, profile: bytes, steps: list[st
         bare = picture  # so that its copy goes
     else:
         steps.append("metadata removed")
-    is_bare = _check_is_whole(bare, facts)
+    is_bare = check_is_whole(bare, facts)
     if is_bare and len(bare) <= limit_bytes and _is_plain(bare, facts) and _is_srgb(profile):
         return _prepared(bare, facts.media_type, facts.size, to_stored(UPRIGHT, facts.size), steps)
-    return _of_pixels(_decoded(bare, facts), facts, profile, steps, limit_bytes)
+    return _of_pixels(decoded(bare, facts), facts, profile, steps, limit_bytes)
 
 
 def _of_pixels(image: Image.Image, facts: PictureFacts, profile: bytes, steps: list[str], limit_bytes: int) -> Prepared:
@@ -137,48 +147,6 @@ def _is_plain(bare: bytes, facts: PictureFacts) -> bool:
     if facts.orientation != UPRIGHT or facts.channels != 3 or facts.bits != 8:
         return False
     return facts.media_type == "image/jpeg" or not png.content_of(memoryview(bare), b"tRNS")
-
-
-# ------------------------------------------------------------------------------------------------------------ decoding
-
-
-def _decoded(bare: bytes, facts: PictureFacts, *, coarsely: bool = False) -> Image.Image:
-    """All pixels, or one for every 8 x 8 of a JPEG.
-
-    Raises:
-        DamagedPicture: they do not decode.
-    """
-    try:
-        image = Image.open(BytesIO(bare), formats=[facts.media_type.removeprefix("image/")])
-        if image.size != (facts.size.columns, facts.size.rows):
-            raise DamagedPicture(f"the {facts.media_type} states two sizes")
-        if coarsely:
-            image.draft(image.mode, (image.width // 8, image.height // 8))
-        image.load()
-    except Image.DecompressionBombError as exc:
-        raise PictureTooLarge("the picture has more pixels than the decoder takes") from exc
-    except (OSError, SyntaxError, ValueError, EOFError) as exc:  # what Pillow raises for broken files
-        raise DamagedPicture(f"the {facts.media_type} does not decode") from exc
-    return image
-
-
-def _check_is_whole(bare: bytes, facts: PictureFacts) -> bool:
-    """See that every pixel is in the file; False when a PNG packs more than pixels.
-
-    A decoder fills what is missing with grey or black and says nothing. So we decode a JPEG twice, the second time with
-    noise behind the picture data: a decoder that has had all it needs does not read it, one that has not draws it.
-    """
-    if facts.media_type == "image/png":
-        is_bare = png.check_pixels(memoryview(bare))
-        _decoded(bare, facts)
-        return is_bare
-    jpeg.check_scans(memoryview(bare))
-    coarsely = not facts.is_progressive  # an unfinished last scan of a progressive JPEG shows in fine detail only
-    as_sent = _decoded(bare, facts, coarsely=coarsely)
-    with_noise = _decoded(bare.removesuffix(jpeg.END) + _NOISE + jpeg.END, facts, coarsely=coarsely)
-    if as_sent.tobytes() != with_noise.tobytes():
-        raise DamagedPicture("picture data of the JPEG is missing: it is truncated")
-    return True
 
 
 # ---------------------------------------------------------------------------------------------------- colours and turn

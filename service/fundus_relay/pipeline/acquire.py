@@ -38,6 +38,7 @@ from fundus_relay.imaging.dicom import read_dicom
 from fundus_relay.imaging.format import PictureFacts, examine_dicom
 
 from .eyes import eye_of
+from .headers import check_patient, check_pixels_name_nobody, patient_ids
 from .identity import OURS
 from .photographs import is_other_eye_elsewhere
 from .ports import Job, Ports, Transaction
@@ -66,10 +67,6 @@ class Meant:
     study: Json
     patient_ids: frozenset[str]
 
-    def is_of(self, patient_id: str) -> bool:
-        """Whether the patient may be called so in the archive; where one side says nothing, nothing contradicts."""
-        return not patient_id or not self.patient_ids or patient_id in self.patient_ids
-
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -95,8 +92,8 @@ async def acquire(acquisition_id: str, ports: Ports, rules: Rules) -> None:
         if not listed:
             raise ImagesMissing
         chosen = choose(listed, meant.study, rules)
-        if not all(meant.is_of(each.patient_id) for each in chosen):  # before anything of it is analysed, and paid
-            raise PatientMismatch
+        for each in chosen:  # before anything of it is analysed, and paid
+            check_patient(each.patient_id, meant.patient_ids)
         wanted = [each for each in chosen if each.name.instance not in acquisition.instances]
         trouble = await _fetch_all(wanted, acquisition, meant, ports, rules)
         if trouble is None and is_short(listed, meant.study, rules):
@@ -152,11 +149,7 @@ def is_short(listed: Sequence[ListedInstance], study: Json, rules: Rules) -> boo
 async def _meant(acquisition: Acquisition, tx: Transaction) -> Meant:
     study = await tx.resources.read("ImagingStudy", acquisition.imaging_study)
     assert study is not None  # noqa: S101 - it asked
-    subject = study["subject"]
-    kind, _, id = subject.get("reference", "").partition("/")
-    patient = await tx.resources.read("Patient", id) if kind == "Patient" else None
-    stated = [*(patient or {}).get("identifier", []), subject.get("identifier", {})]
-    return Meant(study, frozenset(each["value"].strip() for each in stated if each.get("value")))
+    return Meant(study, await patient_ids(study["subject"], tx))
 
 
 async def _fetch_all(
@@ -211,12 +204,10 @@ def _look_at(data: memoryview, instance: ListedInstance, meant: Meant, rules: Ru
     dicom = read_dicom(data, max_pixels=rules.max_pixels)
     if dicom.name != instance.name:
         raise InstanceMismatch
-    if not meant.is_of(dicom.patient_id):
-        raise PatientMismatch
+    check_patient(dicom.patient_id, meant.patient_ids)
     if not is_photograph(dicom, rules):
         raise UnsupportedFormat("the instance is of a modality or SOP class that is no photograph")
-    if dicom.is_burned_in:
-        raise BurnedInAnnotation
+    check_pixels_name_nobody(dicom)
     return dicom, examine_dicom(dicom, max_pixels=rules.max_pixels)
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
-from fundus_relay.domain.errors import InvalidResource, Issue
+from fundus_relay.domain.errors import InvalidResource, Issue, PatientMismatch
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Entry, Image, Json, StoredPicture, Study, Submission
 from fundus_relay.fhir.intake.submission import captured, laterality
 from fundus_relay.fhir.search_dates import intervals
 
+from .headers import check_patient, instance_of, patient_ids
 from .identity import Known, at_ehr, points_to, study_key
 from .ownership import is_about_another
 from .ports import Clock, Job, Transaction
@@ -73,6 +74,7 @@ async def _take(
     """Put one into its study; False when this was a mere correction of its Media, asking for no analysis."""
     entry, picture, stored = photograph.entry, photograph.picture, photograph.stored
     context = context_of(entry.resource, stored, known)
+    await _refuse_another_patient(entry, stored, tx)
     study = await tx.open_study(photograph.study_key, photograph.subject, context)
     image, is_new = await tx.add_image(
         Image(
@@ -82,6 +84,7 @@ async def _take(
             source=picture,
             laterality=laterality(entry.resource),
             captured=captured(entry.resource),
+            instance=instance_of(entry.header) if entry.header else None,
             state=ImageState.RECEIVED,
             since=clock.now(),
         )
@@ -97,6 +100,16 @@ async def _take(
         return study, await send_anew(image, stored["id"], eye, taken_at, clock.now(), tx), True
     image = await _correct(entry, image, stored["id"], tx)
     return study, image, image.media_id != stored["id"]
+
+
+async def _refuse_another_patient(entry: Entry, stored: Json, tx: Transaction) -> None:
+    """A DICOM file names its patient too."""
+    if entry.header is None:
+        return
+    try:
+        check_patient(entry.header.patient_id, await patient_ids(stored["subject"], tx))
+    except PatientMismatch as why:
+        raise InvalidResource(Issue(f"{entry.element}.subject", "conflict", str(why), why.code)) from why
 
 
 async def _refuse_another_media(

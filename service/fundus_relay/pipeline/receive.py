@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from types import TracebackType
 
+from fundus_relay.domain.dicom import DicomFacts
 from fundus_relay.domain.errors import InvalidResource, Issue, Rejected
 from fundus_relay.domain.geometry import Size
 from fundus_relay.domain.values import Entry, StoredPicture, Submitted
@@ -21,8 +22,10 @@ from fundus_relay.fhir.intake.skeleton import Cutter
 from fundus_relay.fhir.intake.submission import by_entry, position, read_submission
 from fundus_relay.fhir.literals import Bases
 from fundus_relay.fhir.withdrawn import ENTERED_IN_ERROR
-from fundus_relay.imaging.format import MAX_PIXELS, PictureFacts, examine
+from fundus_relay.imaging.format import PictureFacts, examine_file
+from fundus_relay.imaging.sizes import MAX_PIXELS
 
+from .headers import check_sent, completed
 from .ports import Blobs, Draft, ImageArchive
 
 SMALL = 4096
@@ -75,20 +78,25 @@ async def receive(
             await drafts.drain()
         submitted = await _read(cutter.finish(), expected, bases)
         pictured = [entry for entry in submitted.entries if _is_photograph(entry)]
-        facts, issues = await _facts(pictured, drafts, archive, limits)
+        seen, issues = await _seen(pictured, drafts, archive, limits)
         if issues and submitted.bundle != "batch":
             raise InvalidResource(*issues)
         refused = by_entry(issues)
-        pictures = await drafts.keep(facts)
+        pictures = await drafts.keep({element: facts for element, (facts, _) in seen.items()})
     return replace(
         submitted,
         entries=tuple(
-            replace(each, picture=pictures.get(each.element))
+            _pictured(each, pictures.get(each.element), seen[each.element][1] if each.element in seen else None)
             for each in submitted.entries
             if position(each.element) not in refused
         ),
         refused={**submitted.refused, **refused},
     )
+
+
+def _pictured(entry: Entry, picture: StoredPicture | None, header: DicomFacts | None) -> Entry:
+    resource = completed(entry.resource, header) if header is not None else entry.resource
+    return replace(entry, resource=resource, picture=picture, header=header)
 
 
 async def _read(skeleton: bytes, expected: str | None, bases: Bases) -> Submitted:
@@ -167,21 +175,25 @@ class _Drafts:
         }
 
 
-async def _facts(
+_Seen = tuple[PictureFacts, DicomFacts | None]
+"""What a picture file is, and the header if it is DICOM."""
+
+
+async def _seen(
     entries: list[Entry], drafts: _Drafts, archive: ImageArchive, limits: Limits
-) -> tuple[dict[str, PictureFacts], list[Issue]]:
+) -> tuple[dict[str, _Seen], list[Issue]]:
     """What each good picture is, by the FHIRPath of its Media, and everything that is wrong with the others."""
-    facts: dict[str, PictureFacts] = {}
+    seen: dict[str, _Seen] = {}
     issues: list[Issue] = []
     for entry in entries:
         try:
-            facts[entry.element] = await _look_at(entry, drafts, archive, limits)
+            seen[entry.element] = await _look_at(entry, drafts, archive, limits)
         except InvalidResource as why:
             issues += why.issues
-    return facts, issues
+    return seen, issues
 
 
-async def _look_at(entry: Entry, drafts: _Drafts, archive: ImageArchive, limits: Limits) -> PictureFacts:
+async def _look_at(entry: Entry, drafts: _Drafts, archive: ImageArchive, limits: Limits) -> _Seen:
     content = entry.resource["content"]
     path = f"{entry.element}.content.{'url' if 'url' in content else 'data'}"
     try:
@@ -190,18 +202,19 @@ async def _look_at(entry: Entry, drafts: _Drafts, archive: ImageArchive, limits:
             draft = drafts.by_element[entry.element]
             await archive.fetch(content["url"], draft, limit=limits.max_picture_bytes)
         async with drafts.by_element[entry.element].view() as data:
-            facts = await asyncio.to_thread(_examined, entry, data, limits)
+            return await asyncio.to_thread(_examined, entry, data, limits)
     except InvalidResource:
         raise
     except Rejected as why:
         raise InvalidResource(Issue(path, "value", str(why), why.code)) from why
-    return facts
 
 
-def _examined(entry: Entry, data: memoryview, limits: Limits) -> PictureFacts:
-    facts = examine(data, max_pixels=limits.max_pixels)
+def _examined(entry: Entry, data: memoryview, limits: Limits) -> _Seen:
+    facts, header = examine_file(data, max_pixels=limits.max_pixels)
     check_picture(entry.resource, entry.element, data, facts.media_type, _sizes(facts))
-    return facts
+    if header is not None:
+        check_sent(header, entry.resource, entry.element)
+    return facts, header
 
 
 def _sizes(facts: PictureFacts) -> list[Size]:

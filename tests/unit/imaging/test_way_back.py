@@ -18,6 +18,7 @@ from PIL import Image
 from skimage.registration import phase_cross_correlation
 from tests.dicom_files import dicom_file, dicom_jpeg
 from tests.pictures import needs_photographs, photographs
+from tests.tiff_files import tiff_file
 
 from fundus_relay.domain.geometry import Box, Size
 from fundus_relay.imaging.preparation import Prepared, prepare
@@ -69,11 +70,29 @@ def _dicom_of_jpegs(drawn: Drawn) -> bytes:
     )
 
 
+def _tiff(drawn: Drawn, *, is_planar: bool = False, **how: object) -> bytes:
+    pixels = np.asarray(_raster(drawn))
+    if is_planar:
+        pixels, how = pixels.transpose(2, 0, 1), {"planarconfig": "separate", **how}
+    return tiff_file(pixels, orientation=drawn.turn, **how)
+
+
 KINDS: dict[str, Callable[[Drawn], bytes]] = {
     "JPEG": _jpeg,
     "JPEG 4:2:0": lambda drawn: _jpeg(drawn, subsampling="4:2:0"),
     "progressive JPEG": lambda drawn: _jpeg(drawn, progressive=True),
     "PNG": lambda drawn: a_png(_raster(drawn), orientation=drawn.turn),
+    "TIFF": lambda drawn: _tiff(drawn, compression="lzw", predictor=2, rowsperstrip=40),
+    "TIFF of JPEG tiles": lambda drawn: _tiff(
+        drawn, compression="jpeg", compressionargs={"level": 92}, tile=(256, 320)
+    ),
+    "TIFF of one JPEG": lambda drawn: _tiff(
+        drawn, compression="jpeg", compressionargs={"level": 92}, rowsperstrip=drawn.size.rows
+    ),
+    "TIFF of JPEG strips": lambda drawn: _tiff(
+        drawn, compression="jpeg", compressionargs={"level": 92}, rowsperstrip=96
+    ),
+    "BigTIFF in planes": lambda drawn: _tiff(drawn, is_planar=True, bigtiff=True, byteorder=">", tile=(512, 512)),
     "DICOM": _dicom,
     "DICOM of JPEGs": _dicom_of_jpegs,
 }
@@ -107,7 +126,7 @@ def corners(box: Box) -> Sequence[float]:
     return box.x_min, box.y_min, box.x_max, box.y_max
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(drawings())
 def test_a_box_comes_back_within_a_pixel_whatever_was_done_to_the_picture(drawn: Drawn) -> None:
     prepared = prepare(drawn.file(), frame=drawn.frame, limit_bytes=drawn.limit_bytes)
@@ -118,7 +137,7 @@ def test_a_box_comes_back_within_a_pixel_whatever_was_done_to_the_picture(drawn:
     assert prepared.size == Size(*opened(prepared).size)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(drawings())
 def test_the_edges_of_what_is_sent_are_the_edges_of_the_source(drawn: Drawn) -> None:
     prepared = prepare(drawn.file(), frame=drawn.frame, limit_bytes=drawn.limit_bytes)
@@ -133,9 +152,10 @@ def test_a_single_pixel_comes_back_to_itself_from_every_turn(turn: int, at: tupl
     pixel = Box(*at, at[0] + 1, at[1] + 1)
     picture = a_png(a_raster(marked=pixel, noise=0), orientation=turn)
 
-    prepared = prepare(picture)
+    in_tiff = tiff_file(np.asarray(a_raster(marked=pixel, noise=0)), orientation=turn, compression="lzw")
 
-    assert prepared.to_source.box(find_marked(opened(prepared))) == pixel
+    for prepared in (prepare(picture), prepare(in_tiff)):
+        assert prepared.to_source.box(find_marked(opened(prepared))) == pixel
 
 
 def test_a_turn_that_stands_in_a_frame_of_dicom_counts_for_nothing() -> None:

@@ -6,19 +6,25 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from tests.dicom_files import a_scene, dicom_file
+import tifffile
+from tests.dicom_files import a_scene, dicom_file, dicom_jpeg
 from tests.fakes.image_archive import FakeImageArchive
-from tests.unit.imaging.pictures import a_jpeg, a_png
+from tests.tiff_files import tiff_file
+from tests.unit.imaging.pictures import a_jpeg, a_png, a_raster
 
 from fundus_relay.adapters.blobs import DirectoryBlobs
 from fundus_relay.adapters.image_archive import ImageSourceUnavailable
 from fundus_relay.domain.errors import InvalidResource, StoreUnavailable
 from fundus_relay.domain.geometry import Size
+from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.values import Submitted
+from fundus_relay.fhir.intake.submission import laterality
 from fundus_relay.pipeline.ports import Draft
 from fundus_relay.pipeline.receive import Limits, receive
 
@@ -150,13 +156,166 @@ async def test_what_contradicts_the_picture_is_refused_and_nothing_kept(
     assert files(folder) == []
 
 
-async def test_dicom_is_no_photograph_of_a_media(blobs: DirectoryBlobs, folder: Path) -> None:
+# --------------------------------------------------------------------------------------------------- TIFF and DICOM
+
+
+def a_tiff(**how: Any) -> bytes:
+    return tiff_file(np.asarray(a_raster()), compression="lzw", **how)
+
+
+def a_dicom_media(file: bytes, **elements: Any) -> Json:
+    return a_media(file, {"contentType": "application/dicom"}, **elements)
+
+
+def site(*codes: str, text: str | None = None) -> Json:
+    """A bodySite of these SNOMED CT codes and words."""
+    coding = [{"system": "http://snomed.info/sct", "code": code} for code in codes]
+    return ({"coding": coding} if coding else {}) | ({"text": text} if text else {})
+
+
+RIGHT, LEFT, BOTH = "362502000", "362503005", "51440002"
+
+
+@pytest.mark.parametrize("content_type", ["image/tiff", "image/tif", "IMAGE/TIFF; page=1"])
+async def test_a_tiff_is_taken_inline_and_by_url(blobs: DirectoryBlobs, content_type: str) -> None:
+    file = a_tiff(orientation=6)
+    archive = FakeImageArchive(ARCHIVE, {f"{ARCHIVE}/1": file})
+    told = {"contentType": content_type, "size": len(file)}
+
+    inline = await taken(a_media(file, told, width=1320, height=1040), blobs)
+    linked = await taken(a_linked_media(f"{ARCHIVE}/1", content_type, width=1040, height=1320), blobs, archive)
+
+    for submitted in (inline, linked):
+        (entry,) = submitted.entries
+        assert entry.picture is not None
+        assert (entry.picture.media_type, entry.picture.size) == ("image/tiff", Size(1320, 1040))
+        assert entry.header is None
+        assert await blobs.get(entry.picture.sha256) == file
+
+
+async def test_a_dicom_file_is_taken_inline_and_by_url(blobs: DirectoryBlobs) -> None:
+    file = dicom_jpeg(a_jpeg(), instance="1.2.3.4")
+    archive = FakeImageArchive(ARCHIVE, {f"{ARCHIVE}/1": file})
+
+    inline = await taken(a_dicom_media(file, width=1320, height=1040), blobs)
+    linked = await taken(a_linked_media(f"{ARCHIVE}/1", "application/dicom"), blobs, archive)
+
+    for submitted in (inline, linked):
+        (entry,) = submitted.entries
+        assert entry.picture is not None
+        assert entry.header is not None
+        assert (entry.picture.media_type, entry.picture.size) == ("application/dicom", Size(1320, 1040))
+        assert entry.header.name.instance == "1.2.3.4"
+
+
+@pytest.mark.parametrize(
+    ("content", "elements", "element", "code"),
+    [
+        ({"contentType": "image/jpeg"}, {}, "Media.content.contentType", "content-type"),
+        ({"contentType": "image/tiff"}, {}, "Media.content.contentType", "content-type"),
+        ({"size": 17}, {}, "Media.content.size", "size-wrong"),
+        ({"hash": "2jmj7l5rSw0yVb/vlWAYkK/YBwk="}, {}, "Media.content.hash", "hash-wrong"),
+        ({}, {"width": 1411}, "Media.width", "dimensions-wrong"),
+    ],
+)
+async def test_what_contradicts_a_dicom_file_is_refused(
+    blobs: DirectoryBlobs, folder: Path, content: Json, elements: Json, element: str, code: str
+) -> None:
+    media = a_media(dicom_jpeg(a_jpeg()), {"contentType": "application/dicom", **content}, **elements)
+
+    assert await refusals(media, blobs) == [(element, code)]
+    assert files(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("elements", "eye"),
+    [
+        ({}, Laterality.LEFT),
+        ({"bodySite": site(text="Retina")}, Laterality.LEFT),
+        ({"bodySite": site(LEFT)}, Laterality.LEFT),
+        ({"bodySite": site("5665001", text="Left retina")}, Laterality.LEFT),
+        ({"bodySite": site(BOTH)}, None),
+    ],
+)
+async def test_the_header_tells_the_eye_when_no_code_of_the_media_does(
+    blobs: DirectoryBlobs, elements: Json, eye: Laterality | None
+) -> None:
+    submitted = await taken(a_dicom_media(dicom_jpeg(a_jpeg(), ImageLaterality="L"), **elements), blobs)
+
+    (entry,) = submitted.entries
+    assert laterality(entry.resource) is eye
+    assert entry.resource["bodySite"].get("text") == elements.get("bodySite", {"text": "Left eye"}).get("text")
+
+
+@pytest.mark.parametrize(
+    "stated", [site(RIGHT), site(RIGHT, text="Right eye"), site(text="OD"), site("5665001", text="right")]
+)
+async def test_a_media_that_names_another_eye_than_the_header_is_refused(
+    blobs: DirectoryBlobs, folder: Path, stated: Json
+) -> None:
+    file = dicom_jpeg(a_jpeg(), ImageLaterality="L")
+
+    refused = await refusals(a_bundle(a_media(a_jpeg()), a_dicom_media(file, bodySite=stated)), blobs)
+
+    assert refused == [("Bundle.entry[1].resource.bodySite", "dicom-laterality-conflict")]
+    assert files(folder) == []
+
+
+async def test_neither_says_which_eye_and_nobody_guesses(blobs: DirectoryBlobs) -> None:
+    for unknown in (None, "B", ""):
+        submitted = await taken(a_dicom_media(dicom_jpeg(a_jpeg(), ImageLaterality=unknown)), blobs)
+
+        assert "bodySite" not in submitted.entries[0].resource
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        ({"ImageLaterality": "L", "Laterality": "R"}, "dicom-laterality-conflict"),
+        ({"BurnedInAnnotation": "YES"}, "burned-in-annotation"),
+    ],
+)
+async def test_a_dicom_file_that_may_not_be_used_is_refused(
+    blobs: DirectoryBlobs, folder: Path, header: Json, code: str
+) -> None:
+    assert await refusals(a_dicom_media(dicom_jpeg(a_jpeg(), **header)), blobs) == [("Media.content.data", code)]
+    assert files(folder) == []
+
+
+async def test_a_file_of_several_pictures_is_refused_and_told_what_to_send(blobs: DirectoryBlobs, folder: Path) -> None:
+    frames = dicom_file(np.stack([a_scene(), a_scene(seed=1)]), frames=2)
+    pages = BytesIO()
+    with tifffile.TiffWriter(pages) as writer:
+        for seed in (0, 1):
+            writer.write(a_scene(seed=seed), photometric="rgb", metadata=None)
+
+    with pytest.raises(InvalidResource) as caught:
+        await taken(a_bundle(a_dicom_media(frames), a_media(pages.getvalue(), {"contentType": "image/tiff"})), blobs)
+
+    assert [issue.code for issue in caught.value.issues] == ["picture-not-one"] * 2
+    assert "ImagingStudy" in caught.value.issues[0].text
+    assert files(folder) == []
+
+
+async def test_the_header_tells_when_and_by_which_camera_unless_the_media_does(blobs: DirectoryBlobs) -> None:
+    header = {"AcquisitionDateTime": "20261120101500+0530", "Manufacturer": "Acme", "ManufacturerModelName": "F-1"}
+    file = dicom_jpeg(a_jpeg(), **header)
+    own = {"createdDateTime": "2026-11-21", "deviceName": "ours"}
+
+    silent = (await taken(a_dicom_media(file), blobs)).entries[0].resource
+    told = (await taken(a_dicom_media(file, **own), blobs)).entries[0].resource
+    period = (await taken(a_dicom_media(file, createdPeriod={"start": "2026-11-21"}), blobs)).entries[0].resource
+
+    assert (silent["createdDateTime"], silent["deviceName"]) == ("2026-11-20T10:15:00+05:30", "Acme F-1")
+    assert told.items() >= own.items()
+    assert "createdDateTime" not in period
+
+
+@pytest.mark.parametrize("cut", [2000, 1_000_000, -20])
+async def test_a_dicom_file_that_is_cut_is_refused(blobs: DirectoryBlobs, folder: Path, cut: int) -> None:
     file = dicom_file(a_scene())
 
-    assert await refusals(a_media(file), blobs) == [("Media.content.contentType", "content-type")]
-    assert await refusals(a_media(file, {"contentType": "application/dicom"}), blobs) == [
-        ("Media.content.contentType", "content-type")
-    ]
+    assert await refusals(a_dicom_media(file[:cut]), blobs) == [("Media.content.data", "picture-damaged")]
     assert files(folder) == []
 
 

@@ -29,7 +29,7 @@ Description: "The raster that is spoken of, as stored in the file that was sent,
 * extension[imageSha256] ^short = "digest of the file that was sent"
 * extension[imageSha256].value[x] 1..1
 * extension[imageSha256].value[x] only string
-* extension[sopInstance] ^short = "the DICOM instance that was fetched from an archive"
+* extension[sopInstance] ^short = "the DICOM instance that was sent, or fetched from an archive"
 * extension[sopInstance].value[x] 1..1
 * extension[sopInstance].value[x] only oid
 * extension[frameNumber] ^short = "which frame of that instance, from 1"

@@ -53,7 +53,7 @@ Description: "Where in a photograph the analyser marked a lesion, in pixels of t
 * extension[source] ^short = "the analyser's own words for the box"
 * extension[source].value[x] 1..1
 * extension[source].value[x] only string
-* extension[sopInstance] ^short = "the DICOM instance that was fetched from an archive"
+* extension[sopInstance] ^short = "the DICOM instance that was sent, or fetched from an archive"
 * extension[sopInstance].value[x] 1..1
 * extension[sopInstance].value[x] only oid
 * extension[frameNumber] ^short = "which frame of that instance, from 1"

@@ -1,4 +1,4 @@
 Invariant: picture-type
-Description: "The photograph is JPEG or PNG."
+Description: "The photograph is JPEG, PNG, TIFF or DICOM."
 Severity: #error
-Expression: "contentType.lower().matches('^image/(jpeg|jpg|pjpeg|png) *(;.*)?$')"
+Expression: "contentType.lower().matches('^(image/(jpeg|jpg|pjpeg|png|tiff|tif)|application/dicom) *(;.*)?$')"

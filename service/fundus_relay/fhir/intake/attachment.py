@@ -18,6 +18,7 @@ from fundus_relay.domain.values import Json
 
 _CUT_ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _PADDING = ord("=")
+_ALSO_WRITTEN = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/tif": "image/tiff"}
 
 
 class Sink(Protocol):
@@ -108,7 +109,7 @@ def _what_is_wrong(text: bytes) -> str:
 def stated_media_type(content: Json) -> str:
     """What an Attachment calls its bytes, without parameters; `image/jpg`, which many write, means `image/jpeg`."""
     stated = str(content["contentType"]).partition(";")[0].strip().lower()
-    return "image/jpeg" if stated in {"image/jpg", "image/pjpeg"} else stated
+    return _ALSO_WRITTEN.get(stated, stated)
 
 
 def check_picture(media: Json, element: str, data: memoryview, media_type: str, sizes: Sequence[Size]) -> None:

@@ -25,6 +25,9 @@ TYPES = frozenset({
 })  # fmt: skip
 """What we take."""
 
+MEDIA_TYPES = ("image/jpeg", "image/png", "image/tiff", "application/dicom")
+_TYPES_IN_WORDS = f"{', '.join(MEDIA_TYPES[:-1])} or {MEDIA_TYPES[-1]}"
+
 _SPOKEN = {"R": re.compile(r"\b(?:(?i:right)|OD)\b"), "L": re.compile(r"\b(?:(?i:left)|OS)\b")}
 
 VOID_STATUSES = {
@@ -70,7 +73,7 @@ def _check_media(media: Json, element: str) -> Iterator[Issue]:
         yield from _check_content(media["content"], f"{element}.content")
     if len(eyes(media)) > 1:
         yield Issue(f"{element}.bodySite", "conflict", "the codes name different eyes", "laterality-conflict")
-    elif eyes(media) | _eyes_in_words(media) == {"R", "L"} and not eyes(media) & _eyes_in_words(media):
+    elif eyes(media) | eyes_in_words(media) == {"R", "L"} and not eyes(media) & eyes_in_words(media):
         yield Issue(f"{element}.bodySite", "conflict", "code and words name different eyes", "laterality-conflict")
 
 
@@ -80,9 +83,9 @@ def _check_content(content: Json, path: str) -> Iterator[Issue]:
     if "data" in content and "url" in content:
         yield Issue(f"{path}.url", "conflict", "give either `data` or `url`", "picture-twice")
     if "contentType" not in content:
-        yield Issue(f"{path}.contentType", "required", "say image/jpeg or image/png (att-1)", "element-missing")
-    elif stated_media_type(content) not in {"image/jpeg", "image/png"}:
-        yield Issue(f"{path}.contentType", "not-supported", "send image/jpeg or image/png", "content-type")
+        yield Issue(f"{path}.contentType", "required", f"say {_TYPES_IN_WORDS} (att-1)", "element-missing")
+    elif stated_media_type(content) not in MEDIA_TYPES:
+        yield Issue(f"{path}.contentType", "not-supported", f"send {_TYPES_IN_WORDS}", "content-type")
 
 
 def eyes(media: Json) -> frozenset[str]:
@@ -97,7 +100,7 @@ def eyes_of(codings: Sequence[Json]) -> frozenset[str]:
     return frozenset(eye for eye, known in named.items() if codes & known)
 
 
-def _eyes_in_words(media: Json) -> set[str]:
+def eyes_in_words(media: Json) -> set[str]:
     """What text and displays of `bodySite` plainly say. Nothing is read from it; it may only contradict a code."""
     site = media.get("bodySite", {})
     words = " ".join([site.get("text", ""), *(coding.get("display", "") for coding in site.get("coding", []))])
