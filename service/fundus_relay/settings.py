@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fundus_relay.domain.dicom import PHOTOGRAPHS
-from fundus_relay.domain.policy import AmbiguousUpload
+from fundus_relay.domain.policy import AmbiguousUpload, Precheck
 
 LONGEST_DURATION = timedelta(days=366)
 
@@ -180,6 +180,11 @@ class NetraAccount(_Part):
         AmbiguousUpload.RESEND,
         description="of an upload whose answer was lost: `resend` if it was surely not paid, else a person decides;"
         " `resend-once` once even if it may have been; `hold` never",
+    )
+    precheck: Precheck = Field(
+        Precheck.ADVISE,
+        description="a quick look for what is no fundus, too dark, too bright or out of focus: `advise` tells it in the"
+        " Task and sends the picture all the same; with `hold` a person decides first; `off` does not look",
     )
 
 

@@ -21,6 +21,8 @@ from fundus_relay.domain.errors import (
     UploadAmbiguous,
 )
 from fundus_relay.fhir.issue_codes import MEANING
+from fundus_relay.fhir.task import REASONS
+from fundus_relay.imaging.precheck import Advice
 from fundus_relay.pipeline.acquire import WHY_PARKED
 from fundus_relay.pipeline.delivery import HORIZON_PASSED
 from fundus_relay.pipeline.poll import SILENT
@@ -66,6 +68,14 @@ def test_every_reason_to_park_an_acquisition_has_a_row_and_no_row_is_of_no_reaso
     assert {row for row in rows if row in {leaf.code for leaf in leaves()}} <= WHY_PARKED | {
         error.code for error in OTHERS
     }
+
+
+def test_every_advice_that_may_hold_a_photograph_is_in_the_table() -> None:
+    section = README.read_text().partition("### When something waits for a person")[2].partition("## Errors")[0]
+
+    for advice in Advice:
+        assert f"`{advice}`" in section
+        assert advice in REASONS
 
 
 def test_the_examples_of_archives_are_settings_that_are_taken() -> None:

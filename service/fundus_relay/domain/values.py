@@ -154,6 +154,7 @@ class Image:
         instance: where it stands in DICOM's order of things, when it was fetched from there.
         attempt: how often the present state's effect was tried; settles fence on it.
         is_standin: whether a stand-in answered, no Netra.
+        advice: what a quick look had against it before it was sent, by `imaging.precheck`; never a finding.
     """
 
     id: str
@@ -177,6 +178,7 @@ class Image:
     analysis: Analysis | None = None
     answered_at: datetime | None = None
     is_standin: bool = False
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
