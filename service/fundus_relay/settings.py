@@ -246,9 +246,8 @@ class Archive(_Part):
             raise ValueError("certificate_authority must be a file of certificates in PEM") from None
         try:
             if self.client_certificate is not None:
-                context.load_cert_chain(
-                    self.client_certificate, self.client_key, password=""
-                )  # else OpenSSL asks at the terminal
+                # the empty passphrase: else OpenSSL asks for one at the terminal
+                context.load_cert_chain(self.client_certificate, self.client_key, password="")
         except (OSError, ValueError):
             raise ValueError("client_certificate and client_key must be a pair in PEM, without passphrase") from None
         return self
