@@ -98,6 +98,7 @@ def _rules(settings: Settings) -> Rules:
         poll_interval=settings.analyser.poll_interval,
         give_up_after=settings.analyser.give_up_after,
         ambiguous_upload=settings.analyser.ambiguous_upload,
+        precheck=settings.analyser.precheck,
         modalities=settings.acquisition.modalities,
         other_modalities=settings.acquisition.other_modalities,
         sop_classes=frozenset(settings.acquisition.sop_classes),

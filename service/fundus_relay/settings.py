@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fundus_relay.domain.dicom import PHOTOGRAPHS
-from fundus_relay.domain.policy import AmbiguousUpload
+from fundus_relay.domain.policy import AmbiguousUpload, Precheck
 
 LONGEST_DURATION = timedelta(days=366)
 
@@ -181,6 +181,11 @@ class NetraAccount(_Part):
         description="of an upload whose answer was lost: `resend` if it was surely not paid, else a person decides;"
         " `resend-once` once even if it may have been; `hold` never",
     )
+    precheck: Precheck = Field(
+        Precheck.ADVISE,
+        description="a quick look for what is no fundus, too dark, too bright or out of focus: `advise` tells it in the"
+        " Task and sends the picture all the same; with `hold` a person decides first; `off` does not look",
+    )
 
 
 class Destination(_Part):
@@ -241,9 +246,8 @@ class Archive(_Part):
             raise ValueError("certificate_authority must be a file of certificates in PEM") from None
         try:
             if self.client_certificate is not None:
-                context.load_cert_chain(
-                    self.client_certificate, self.client_key, password=""
-                )  # else OpenSSL asks at the terminal
+                # the empty passphrase: else OpenSSL asks for one at the terminal
+                context.load_cert_chain(self.client_certificate, self.client_key, password="")
         except (OSError, ValueError):
             raise ValueError("client_certificate and client_key must be a pair in PEM, without passphrase") from None
         return self

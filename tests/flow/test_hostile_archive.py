@@ -27,6 +27,7 @@ from tests.unit.imaging.test_hostile_dicom import a_deflated_file
 
 from fundus_relay.adapters.dicomweb import DicomwebArchive
 from fundus_relay.domain.states import AcquisitionState
+from fundus_relay.pipeline.acquire import WHY_PARKED
 from fundus_relay.pipeline.operator import release_all
 from fundus_relay.pipeline.ports import Job
 from fundus_relay.settings import Archive
@@ -262,7 +263,9 @@ async def test_trouble_at_the_archive_has_its_reason_and_costs_nothing_twice(pac
     if state is USED:
         told = await pacs.world.task(task_id)
         assert (told["status"], reason(told) or "") == (USED, why)
-    assert (await acquisition(pacs)).state is ENDS[state]
+    ended = await acquisition(pacs)
+    assert ended.state is ENDS[state]
+    assert ended.state is not AcquisitionState.PARKED or ended.reason in WHY_PARKED
 
     pacs.server.fault = lambda _: None
     if state is HELD:

@@ -15,3 +15,17 @@ class AmbiguousUpload(StrEnum):
     RESEND = "resend"
     RESEND_ONCE = "resend-once"
     HOLD = "hold"
+
+
+class Precheck(StrEnum):
+    """What to do with a quick look's advice against a photograph that would be paid for.
+
+    Attributes:
+        OFF: do not look.
+        ADVISE: tell it, and send the photograph all the same.
+        HOLD: let a person decide first.
+    """
+
+    OFF = "off"
+    ADVISE = "advise"
+    HOLD = "hold"

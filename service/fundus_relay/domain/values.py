@@ -156,6 +156,7 @@ class Image:
         instance: where it stands in DICOM's order of things, when it came as DICOM.
         attempt: how often the present state's effect was tried; settles fence on it.
         is_standin: whether a stand-in answered, no Netra.
+        advice: what a quick look had against it before it was sent, by `imaging.precheck`; never a finding.
     """
 
     id: str
@@ -179,6 +180,7 @@ class Image:
     analysis: Analysis | None = None
     answered_at: datetime | None = None
     is_standin: bool = False
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

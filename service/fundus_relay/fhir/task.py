@@ -47,7 +47,7 @@ def build_task(
         *([acquisition.since] if acquisition else []),
     ]
     inputs = _inputs(submission)
-    issues = [*_failed_images(own, submission), *_failed_instances(acquisition)]
+    issues = [*_failed_images(own, submission), *_failed_instances(acquisition), *_advice(own, submission)]
     return {
         "resourceType": "Task",
         "id": submission.id,
@@ -183,6 +183,16 @@ def _failed_instances(acquisition: Acquisition | None) -> list[Json]:
     return [_issue(why, f"urn:oid:{uid}") for uid, why in found if why is not None]
 
 
+def _advice(own: Sequence[Image], submission: Submission) -> list[Json]:
+    """What a quick look had against a photograph: no finding, and no failure."""
+    return [
+        {**_issue(advice, f"Media/{submission.image_media[image.id]}"), "severity": "information"}
+        for image in own
+        if image.state is not ImageState.CANCELLED
+        for advice in image.advice
+    ]
+
+
 def _issue(why: str, which: str) -> Json:
     return {"severity": "error", "code": "processing", "details": _reason(why), "diagnostics": which}
 
@@ -194,7 +204,9 @@ def _outputs(study: Study, deliveries: Sequence[Delivery], issues: Sequence[Json
         outputs.append({"type": {"text": "report"}, "valueReference": reference})
     if not issues:
         return {"output": outputs} if outputs else {}
-    outputs.append({"type": {"text": "what went wrong"}, "valueReference": {"reference": "#outcome"}})
+    is_advice = all(issue["severity"] == "information" for issue in issues)
+    what = "advice on the photographs" if is_advice else "what went wrong"
+    outputs.append({"type": {"text": what}, "valueReference": {"reference": "#outcome"}})
     return {
         "contained": [{"resourceType": "OperationOutcome", "id": "outcome", "issue": issues}],
         "output": outputs,

@@ -293,5 +293,5 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
 
 def _png(image: Image.Image) -> bytes:
     file = BytesIO()
-    image.save(file, format="PNG")
+    image.save(file, format="PNG", icc_profile=None)  # a conversion of colours leaves one, with the hour of it
     return file.getvalue()

@@ -18,7 +18,9 @@ from uuid import uuid4
 from fundus_relay.domain.dicom import DicomFacts, ListedInstance
 from fundus_relay.domain.errors import (
     ArchiveCredentialsRefused,
+    ArchiveNotAllowed,
     ArchiveRefused,
+    ArchiveUnavailable,
     BurnedInAnnotation,
     ImagesMissing,
     InstanceMismatch,
@@ -26,6 +28,7 @@ from fundus_relay.domain.errors import (
     LateralityConflict,
     PatientMismatch,
     Rejected,
+    StoreUnavailable,
     Unavailable,
     Unexplained,
     UnsupportedFormat,
@@ -51,6 +54,12 @@ FOR_A_PERSON = frozenset(
     {PatientMismatch.code, InstanceMismatch.code, LateralityConflict.code, BurnedInAnnotation.code, ArchiveRefused.code}
 )
 """Why an instance is not used although its picture may be good: somebody has to correct something."""
+
+WHY_PARKED = FOR_A_PERSON | {
+    ArchiveNotAllowed.code,
+    *(late.code for late in (ArchiveUnavailable, ArchiveCredentialsRefused, ImagesMissing, StoreUnavailable)),
+}
+"""Every reason for which an acquisition can wait for a person; the README says what to do about each."""
 
 _ENOUGH_TROUBLES = 3  # in a row; then the archive itself is in trouble
 

@@ -23,8 +23,10 @@ from fundus_relay.domain.errors import (
     Unavailable,
     UploadAmbiguous,
 )
+from fundus_relay.domain.policy import Precheck
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Image, PreparedPicture
+from fundus_relay.imaging.precheck import advise
 from fundus_relay.imaging.preparation import prepare
 
 from .ambiguity import settle_upload
@@ -80,6 +82,7 @@ async def prepare_image(image: Image, ports: Ports, rules: Rules) -> bool:
             prepared = await asyncio.to_thread(prepare, picture, frame=image.source.frame)
         except Rejected as why:
             return await end(image, ImageState.REJECTED, why, ports)
+        advice = () if rules.precheck is Precheck.OFF else await asyncio.to_thread(advise, prepared.picture)
         kept = PreparedPicture(
             sha256=await ports.blobs.put(prepared.picture),
             media_type=prepared.media_type,
@@ -87,9 +90,13 @@ async def prepare_image(image: Image, ports: Ports, rules: Rules) -> bool:
             to_source=prepared.to_source,
             steps=prepared.steps,
         )
+    is_held = bool(advice) and rules.precheck is Precheck.HOLD
     async with ports.ledger.transaction() as tx:
-        moved = await tx.move_image(image, ImageState.PREPARED, prepared=kept, attempt=0, due_at=None)
-    return moved is not None
+        state, reason = (ImageState.PARKED, advice[0]) if is_held else (ImageState.PREPARED, None)
+        moved = await tx.move_image(image, state, reason=reason, prepared=kept, advice=advice, attempt=0, due_at=None)
+        if is_held:
+            await tx.enqueue(Job.STUDY, image.study_id)
+    return moved is not None and not is_held
 
 
 async def _kept(sha256: str, ports: Ports) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from fundus_relay.domain.dicom import PHOTOGRAPHS
-from fundus_relay.domain.policy import AmbiguousUpload
+from fundus_relay.domain.policy import AmbiguousUpload, Precheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class Rules:
     max_instance_bytes: int = 200_000_000
     max_pixels: int = 100_000_000
     ambiguous_upload: AmbiguousUpload = AmbiguousUpload.RESEND
+    precheck: Precheck = Precheck.ADVISE
     first_wait: timedelta = timedelta(seconds=2)
     longest_wait: timedelta = timedelta(minutes=15)
     chance: random.Random = field(default_factory=random.SystemRandom)

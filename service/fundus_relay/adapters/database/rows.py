@@ -62,6 +62,7 @@ def image_of(row: Row) -> Image:
         analysis=_analysis(row["analysis"]) if row["analysis"] else None,
         answered_at=row["answered_at"],
         is_standin=row["is_standin"],
+        advice=tuple(row["advice"]),
     )
 
 

@@ -253,7 +253,6 @@ def _trust(archive: Archive, *, also_public: bool = False) -> ssl.SSLContext:
     if also_public and archive.certificate_authority is not None:
         context.load_verify_locations(archive.certificate_authority)
     if archive.client_certificate is not None:
-        context.load_cert_chain(
-            archive.client_certificate, archive.client_key, password=""
-        )  # else OpenSSL asks at the terminal
+        # the empty passphrase: else OpenSSL asks for one at the terminal
+        context.load_cert_chain(archive.client_certificate, archive.client_key, password="")
     return context
