@@ -19,7 +19,7 @@ from PIL import Image
 from tests.pictures import needs_photographs, photographs
 
 from fundus_relay.domain.errors import PictureTooSmall
-from fundus_relay.imaging import strips, tiff
+from fundus_relay.imaging import directories, strips, tiff
 from fundus_relay.imaging.dicom import frame_of, read_dicom
 from fundus_relay.imaging.format import examine
 from fundus_relay.imaging.frame import Frame
@@ -93,7 +93,7 @@ def test_a_tiff_has_the_pixels_that_other_decoders_give(file: Path) -> None:
     stored = file.read_bytes()
 
     with memoryview(stored) as data:
-        ours = shown(strips.frame_of(data, tiff.page_of(tiff.photograph_in(data))))
+        ours = shown(strips.frame_of(data, tiff.page_of(directories.photograph_in(data))))
 
     assert strays(ours, tifffile.imread(file)) == 0
     assert strays(ours, np.asarray(Image.open(file))) == 0
