@@ -15,7 +15,7 @@ from fundus_relay.domain.dicom import DicomFacts
 from fundus_relay.domain.errors import DamagedPicture, NotAPicture, UnsupportedFormat
 from fundus_relay.domain.geometry import Size
 
-from . import jpeg, png, tiff
+from . import directories, jpeg, png, tiff
 from .orientation import orientation_of
 from .sizes import MAX_PIXELS, check_size
 
@@ -102,7 +102,7 @@ def media_type_of(picture: Bytes) -> MediaType:
         return "image/jpeg"
     if start.startswith(png.SIGNATURE):
         return "image/png"
-    if tiff.is_tiff(start):
+    if directories.is_tiff(start):
         return "image/tiff"
     if is_dicom(start):
         return "application/dicom"
@@ -145,7 +145,7 @@ def examine_dicom(header: DicomFacts, *, max_pixels: int = MAX_PIXELS) -> Pictur
 
 
 def _examine_tiff(data: memoryview, max_pixels: int) -> PictureFacts:
-    directory = tiff.photograph_in(data)
+    directory = directories.photograph_in(data)
     check_size(directory.size, max_pixels)
     page = tiff.page_of(directory)
     return PictureFacts(

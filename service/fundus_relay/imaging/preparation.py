@@ -23,7 +23,7 @@ from PIL import Image, ImageChops, ImageCms
 from fundus_relay.domain.errors import DamagedPicture, PictureTooLarge
 from fundus_relay.domain.geometry import Affine, Size, scaling
 
-from . import jpeg, png, strips, tiff
+from . import directories, jpeg, png, strips, tiff
 from .decoding import check_is_whole, decoded
 from .format import MediaType, PictureFacts, examine
 from .frame import Frame
@@ -97,7 +97,7 @@ def prepare(
 
 def _in_tiff(picture: bytes) -> Frame:
     with memoryview(picture) as data:
-        return strips.frame_of(data, tiff.page_of(tiff.photograph_in(data)))
+        return strips.frame_of(data, tiff.page_of(directories.photograph_in(data)))
 
 
 def _of_frame(found: Frame, facts: PictureFacts, limit_bytes: int, max_pixels: int) -> Prepared:
@@ -203,7 +203,7 @@ def _rgb(image: Image.Image, facts: PictureFacts, profile: bytes, steps: list[st
 def _upright(image: Image.Image, orientation: int, steps: list[str]) -> Image.Image:
     if orientation == UPRIGHT:
         return image
-    steps.append(f"turned upright from EXIF orientation {orientation}")
+    steps.append(f"turned upright from orientation {orientation}")
     return image.transpose(_TURNS[orientation])
 
 

@@ -1,54 +1,25 @@
-"""TIFF files: which of its pictures is the photograph, and where that one's rows lie; no pixel is decoded here.
+"""How the photograph of a TIFF is kept, and where its rows lie; no pixel is decoded here.
 
-How this works. A TIFF is a chain of directories, each a table of tags that tells of one picture; its rows lie in strips
-or tiles anywhere in the file. `photograph_in` walks the chain and finds the one photograph. `page_of` reads how it is
-kept and sees that every strip is within the file and that they are as many as its size asks for. Nothing that a tag
-says is believed beyond the bytes that are there, so a lie costs neither memory nor time.
+How this works. The rows of a picture lie in strips or tiles anywhere in the file. `page_of` reads from the picture's
+directory how they are packed and what their samples mean, and sees that they are all within the file, and as many as
+its size asks for.
 
-Source: TIFF 6.0 (Adobe, 1992); TIFF Technical Note 2 (JPEG, 1995); BigTIFF (libtiff 4); ICC.1:2022 annex B.
+Source: TIFF 6.0 (Adobe, 1992); TIFF Technical Note 2 (JPEG, 1995); ICC.1:2022 annex B.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from fundus_relay.domain.errors import DamagedPicture, SeveralPictures, UnsupportedFormat
+from fundus_relay.domain.errors import DamagedPicture, UnsupportedFormat
 from fundus_relay.domain.geometry import Size
 
-from .orientation import ORIENTATION_TAG, UPRIGHT
-from .sizes import is_enough
+from .directories import Directory, Tag, truncated
+from .orientation import UPRIGHT
 
-_STARTS = {b"II*\x00": ("<", False), b"MM\x00*": (">", False), b"II+\x00": ("<", True), b"MM\x00+": (">", True)}
-"""Byte order, and whether it is a BigTIFF."""
-
-_WHOLE = {1: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q", 18: "Q"}
-_RATIO = 5
-_BYTES = {**{kind: struct.calcsize(code) for kind, code in _WHOLE.items()}, _RATIO: 8}
-_MAX_DIRECTORIES = 200  # pyramids have ten, documents some tens
-_MAX_TAGS = 4096
 _MAX_SEGMENTS = 100_000  # strips and tiles have some kilobytes at least; millions serve to keep a reader busy
-_MAX_NUMBERS = 200_000  # a colour map of 16 bits
 _LEAST_TILE, _LARGE_TILE = 16, Size(4096, 4096)
-_THUMBNAIL = 3  # so many times smaller, on both sides
-
-_SUBFILE, _OLD_SUBFILE, _COLUMNS, _ROWS, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = (
-    254, 255, 256, 257, 258, 259, 262, 266
-)  # fmt: skip
-_STRIPS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANAR, _PREDICTOR, _COLOUR_MAP = 273, 277, 278, 279, 284, 317, 320
-_TILE_COLUMNS, _TILE_ROWS, _TILES, _TILE_BYTES, _INKS, _EXTRA, _FORMAT, _TABLES = 322, 323, 324, 325, 332, 338, 339, 347
-_COEFFICIENTS, _SUBSAMPLING, _BLACK_AND_WHITE, _PROFILE = 529, 530, 532, 34675
-_READ = frozenset({
-    _SUBFILE, _OLD_SUBFILE, _COLUMNS, _ROWS, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _STRIPS, ORIENTATION_TAG,
-    _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANAR, _PREDICTOR, _COLOUR_MAP, _TILE_COLUMNS, _TILE_ROWS, _TILES,
-    _TILE_BYTES, _INKS, _EXTRA, _FORMAT, _TABLES, _COEFFICIENTS, _SUBSAMPLING, _BLACK_AND_WHITE, _PROFILE,
-})  # fmt: skip
-"""All that is read; what else a file tells, of a person perhaps, never becomes a value."""
-
-_REDUCED, _MASK = 1, 4  # bits of NewSubfileType
-_OLD_REDUCED = 2
 
 
 class Compression(IntEnum):
@@ -89,69 +60,6 @@ _COLOURS = {
 }
 _BT_601 = (0.299, 0.587, 0.114)
 _FULL_RANGE = (0, 255, 128, 255, 128, 255)
-
-
-class Directory:
-    """The tags of one picture; a value is read when it is asked for."""
-
-    def __init__(self, data: memoryview, order: str, entries: dict[int, tuple[int, int, int]]) -> None:
-        """Entries: tag → type, count, and where the values begin."""
-        self.data = data
-        self.order = order
-        self._entries = entries
-
-    def __contains__(self, tag: int) -> bool:
-        return tag in self._entries
-
-    def numbers(self, tag: int, *default: int) -> tuple[int, ...]:
-        """Whole numbers, or the default when the tag is not there. Raises DamagedPicture."""
-        if tag not in self._entries:
-            return default
-        kind, count, at = self._entries[tag]
-        if kind not in _WHOLE or not count:
-            raise DamagedPicture(f"tag {tag} of the TIFF has no whole numbers")
-        if count > _MAX_NUMBERS:
-            raise DamagedPicture(f"tag {tag} of the TIFF has more than {_MAX_NUMBERS} numbers")
-        return _unpacked(self.data, f"{self.order}{count}{_WHOLE[kind]}", at)
-
-    def number(self, tag: int, default: int | None = None) -> int:
-        """The first of them. Raises DamagedPicture."""
-        found = self.numbers(tag, *([] if default is None else [default]))
-        if not found:
-            raise DamagedPicture(f"the TIFF has no tag {tag}")
-        return found[0]
-
-    def ratios(self, tag: int) -> tuple[float, ...]:
-        """Fractions as numbers; none when they are not there or not readable."""
-        kind, count, at = self._entries.get(tag, (0, 0, 0))
-        if kind != _RATIO or count > len(_FULL_RANGE):
-            return ()
-        parts = _unpacked(self.data, f"{self.order}{2 * count}I", at)
-        return tuple(above / below if below else 0.0 for above, below in zip(parts[::2], parts[1::2], strict=True))
-
-    def content(self, tag: int) -> bytes:
-        """Bytes as they are, or nothing. Raises DamagedPicture."""
-        kind, count, at = self._entries.get(tag, (0, 0, 0))
-        if _BYTES.get(kind) != 1:
-            return b""
-        if at + count > len(self.data):
-            raise _truncated()
-        return bytes(self.data[at : at + count])
-
-    @property
-    def size(self) -> Size:
-        """Of the raster as stored. Raises DamagedPicture."""
-        columns, rows = self.number(_COLUMNS), self.number(_ROWS)
-        if not columns or not rows:
-            raise DamagedPicture("the TIFF does not state its size")
-        return Size(columns, rows)
-
-    @property
-    def is_reduced(self) -> bool:
-        """Whether it says of itself that it is a smaller version of another picture, or a mask for one."""
-        if self.number(_SUBFILE, 0) & (_REDUCED | _MASK):
-            return True
-        return self.number(_OLD_SUBFILE, 1) == _OLD_REDUCED
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,36 +127,6 @@ class Page:
         return rows * self.segment.columns * (1 if self.is_planar else self.samples) * self.bits // 8
 
 
-def is_tiff(start: bytes) -> bool:
-    """Whether a file that begins with these bytes is a TIFF."""
-    return start[:4] in _STARTS
-
-
-def photograph_in(data: memoryview) -> Directory:
-    """The one picture of the file that is no thumbnail, mask or smaller version of another.
-
-    What calls itself a smaller version or a mask is passed over, and so is what is far smaller than the largest and
-    too small to be analysed. Which of several pictures is meant, nobody here can know.
-
-    Raises:
-        SeveralPictures: there is more than one.
-        DamagedPicture: the chain of directories is broken or goes round.
-    """
-    sized = [(each, each.size) for each in _directories(data) if not each.is_reduced]
-    if not sized:
-        raise DamagedPicture("the TIFF has no picture but smaller versions of one")
-    largest = max((size for _, size in sized), key=lambda size: size.pixels)
-    found = [each for each, size in sized if size == largest or not _is_thumbnail(size, largest)]
-    if len(found) > 1:
-        raise SeveralPictures(f"the TIFF has {len(found)} pictures: send each as a Media of its own")
-    return found[0]
-
-
-def _is_thumbnail(size: Size, largest: Size) -> bool:
-    is_far_smaller = size.columns * _THUMBNAIL <= largest.columns and size.rows * _THUMBNAIL <= largest.rows
-    return is_far_smaller and not is_enough(size)
-
-
 def page_of(directory: Directory) -> Page:
     """How a picture is kept; every strip or tile is in the file.
 
@@ -257,13 +135,13 @@ def page_of(directory: Directory) -> Page:
         DamagedPicture: something is missing or contradicts itself.
     """
     compression, photometric = _compression(directory), _photometric(directory)
-    samples = directory.number(_SAMPLES, 1)
+    samples = directory.number(Tag.SAMPLES, 1)
     bits = _bits(directory, samples)
     extra = samples - _COLOURS[photometric]
     if extra < 0:
         raise DamagedPicture("the TIFF has fewer samples than its colours need")
-    is_planar = directory.number(_PLANAR, 1) == 2 and samples > 1
-    orientation = directory.number(ORIENTATION_TAG, UPRIGHT)
+    is_planar = directory.number(Tag.PLANAR, 1) == 2 and samples > 1
+    orientation = directory.number(Tag.ORIENTATION, UPRIGHT)
     page = Page(
         size=directory.size,
         orientation=orientation if 1 <= orientation <= 8 else UPRIGHT,
@@ -274,73 +152,24 @@ def page_of(directory: Directory) -> Page:
         photometric=photometric,
         is_planar=is_planar,
         segment=_segment(directory),
-        is_tiled=_TILE_COLUMNS in directory,
+        is_tiled=Tag.TILE_COLUMNS in directory,
         places=(),
         is_differenced=_is_differenced(directory, compression),
         alpha=_alpha(directory, photometric, extra),
         palette=_palette(directory, bits) if photometric is Photometric.PALETTE else (),
         subsampling=_subsampling(directory, compression, photometric),
-        tables=directory.content(_TABLES) if compression is Compression.JPEG else b"",
-        profile=directory.content(_PROFILE),
+        tables=directory.content(Tag.TABLES) if compression is Compression.JPEG else b"",
+        profile=directory.content(Tag.PROFILE),
     )
     _check_combination(page)
     return _with_places(page, directory)
-
-
-# --------------------------------------------------------------------------------------------------------- directories
-
-
-def _directories(data: memoryview) -> Iterator[Directory]:
-    order, is_big = _STARTS[bytes(data[:4])]
-    if is_big and _unpacked(data, f"{order}HH", 4) != (8, 0):
-        raise DamagedPicture("the header of the BigTIFF is not readable")
-    (at,) = _unpacked(data, f"{order}{'Q' if is_big else 'I'}", 8 if is_big else 4)
-    seen: set[int] = set()
-    while at:
-        if at in seen:
-            raise DamagedPicture("the directories of the TIFF go round in a circle")
-        if len(seen) == _MAX_DIRECTORIES:
-            raise DamagedPicture(f"the TIFF has more than {_MAX_DIRECTORIES} directories")
-        seen.add(at)
-        directory, at = _directory(data, order, at, is_big=is_big)
-        yield directory
-
-
-def _directory(data: memoryview, order: str, at: int, *, is_big: bool) -> tuple[Directory, int]:
-    """The directory that begins here, and where the next one begins; 0 behind the last."""
-    heading, entry, inline, link = ("Q", "HHQ", 8, "Q") if is_big else ("H", "HHI", 4, "I")
-    (count,) = _unpacked(data, f"{order}{heading}", at)
-    if count > _MAX_TAGS:
-        raise DamagedPicture(f"a directory of the TIFF has more than {_MAX_TAGS} tags")
-    at += struct.calcsize(f"={heading}")
-    entries: dict[int, tuple[int, int, int]] = {}
-    for _ in range(count):
-        tag, kind, values = _unpacked(data, f"{order}{entry}", at)
-        value = at + struct.calcsize(f"={entry}")
-        at = value + inline
-        if tag in _READ and kind in _BYTES:
-            if values * _BYTES[kind] > inline:
-                (value,) = _unpacked(data, f"{order}{link}", value)
-            entries.setdefault(tag, (kind, values, value))
-    (following,) = _unpacked(data, f"{order}{link}", at)
-    return Directory(data, order, entries), following
-
-
-def _unpacked(data: memoryview, form: str, at: int) -> tuple[int, ...]:
-    if at + struct.calcsize(form) > len(data):
-        raise _truncated()
-    return struct.unpack_from(form, data, at)
-
-
-def _truncated() -> DamagedPicture:
-    return DamagedPicture("the TIFF refers to what lies behind its end: it is truncated")
 
 
 # ------------------------------------------------------------------------------------------------------------- a page
 
 
 def _compression(directory: Directory) -> Compression:
-    stated = directory.number(_COMPRESSION, Compression.NONE)
+    stated = directory.number(Tag.COMPRESSION, Compression.NONE)
     if stated == _OLD_DEFLATE:
         return Compression.DEFLATE
     try:
@@ -350,29 +179,29 @@ def _compression(directory: Directory) -> Compression:
 
 
 def _photometric(directory: Directory) -> Photometric:
-    stated = directory.number(_PHOTOMETRIC)
+    stated = directory.number(Tag.PHOTOMETRIC)
     try:
         photometric = Photometric(stated)
     except ValueError as exc:
         raise _unread(f"of photometric interpretation {stated}") from exc
-    if photometric is Photometric.CMYK and directory.number(_INKS, 1) != 1:
+    if photometric is Photometric.CMYK and directory.number(Tag.INKS, 1) != 1:
         raise _unread("of other inks than CMYK")
     return photometric
 
 
 def _bits(directory: Directory, samples: int) -> int:
-    stated = set(directory.numbers(_BITS, 1)[:samples])
+    stated = set(directory.numbers(Tag.BITS, 1)[:samples])
     if stated not in ({8}, {16}):
         raise _unread(f"of {'/'.join(map(str, sorted(stated)))} bits")
-    if not set(directory.numbers(_FORMAT, 1)[:samples]) <= {1, 4}:  # 4: not said
+    if not set(directory.numbers(Tag.FORMAT, 1)[:samples]) <= {1, 4}:  # 4: not said
         raise _unread("of numbers that are not unsigned integers")
-    if directory.number(_FILL_ORDER, 1) != 1:
+    if directory.number(Tag.FILL_ORDER, 1) != 1:
         raise _unread("of bits in reverse order")
     return stated.pop()
 
 
 def _is_differenced(directory: Directory, compression: Compression) -> bool:
-    stated = directory.number(_PREDICTOR, 1)
+    stated = directory.number(Tag.PREDICTOR, 1)
     if compression is Compression.JPEG or stated == 1:
         return False
     if stated != 2 or compression not in {Compression.LZW, Compression.DEFLATE}:
@@ -382,14 +211,14 @@ def _is_differenced(directory: Directory, compression: Compression) -> bool:
 
 def _alpha(directory: Directory, photometric: Photometric, extra: int) -> int | None:
     """Which sample has yet to be applied: on black, colours that were multiplied by their opacity stay as they are."""
-    kinds = directory.numbers(_EXTRA)[:extra]
+    kinds = directory.numbers(Tag.EXTRA)[:extra]
     if {1, 2} & set(kinds) and photometric not in {Photometric.MIN_IS_BLACK, Photometric.RGB}:
         raise _unread(f"of {photometric.name} that is transparent")
     return _COLOURS[photometric] + kinds.index(2) if 2 in kinds else None
 
 
 def _palette(directory: Directory, bits: int) -> tuple[int, ...]:
-    palette = directory.numbers(_COLOUR_MAP)
+    palette = directory.numbers(Tag.COLOUR_MAP)
     if len(palette) != 3 << bits:
         raise DamagedPicture("the TIFF has no whole colour map")
     return palette
@@ -398,11 +227,11 @@ def _palette(directory: Directory, bits: int) -> tuple[int, ...]:
 def _subsampling(directory: Directory, compression: Compression, photometric: Photometric) -> tuple[int, int]:
     if photometric is not Photometric.YCBCR or compression is Compression.JPEG:  # a JPEG knows its own
         return 1, 1
-    if not _is_near(directory.ratios(_COEFFICIENTS), _BT_601, 0.001):
+    if not _is_near(directory.ratios(Tag.COEFFICIENTS), _BT_601, 0.001):
         raise _unread("of YCbCr with other coefficients than those of BT.601")
-    if not _is_near(directory.ratios(_BLACK_AND_WHITE), _FULL_RANGE, 0.5):
+    if not _is_near(directory.ratios(Tag.BLACK_AND_WHITE), _FULL_RANGE, 0.5):
         raise _unread("of YCbCr that does not use its full range")
-    across, down = (*directory.numbers(_SUBSAMPLING, 2, 2), 0)[:2]
+    across, down = (*directory.numbers(Tag.SUBSAMPLING, 2, 2), 0)[:2]
     if not {across, down} <= {1, 2, 4} or down > across:
         raise DamagedPicture("the chroma of the TIFF is not readable")
     return across, down
@@ -417,12 +246,12 @@ def _is_near(stated: tuple[float, ...], usual: tuple[float, ...], most: float) -
 
 def _segment(directory: Directory) -> Size:
     size = directory.size
-    if _TILE_COLUMNS not in directory:
-        rows = directory.number(_ROWS_PER_STRIP, size.rows)
+    if Tag.TILE_COLUMNS not in directory:
+        rows = directory.number(Tag.ROWS_PER_STRIP, size.rows)
         if not rows:
             raise DamagedPicture("the TIFF has strips without rows")
         return Size(size.columns, min(rows, size.rows))
-    columns, rows = directory.number(_TILE_COLUMNS), directory.number(_TILE_ROWS)
+    columns, rows = directory.number(Tag.TILE_COLUMNS), directory.number(Tag.TILE_ROWS)
     if min(columns, rows) < _LEAST_TILE or columns * rows > max(_LARGE_TILE.pixels, size.pixels):
         raise DamagedPicture("the TIFF has tiles of an impossible size")
     return Size(columns, rows)
@@ -442,7 +271,7 @@ def _check_combination(page: Page) -> None:
 
 
 def _with_places(page: Page, directory: Directory) -> Page:
-    begins_tag, lengths_tag = (_TILES, _TILE_BYTES) if page.is_tiled else (_STRIPS, _STRIP_BYTES)
+    begins_tag, lengths_tag = (Tag.TILES, Tag.TILE_BYTES) if page.is_tiled else (Tag.STRIPS, Tag.STRIP_BYTES)
     count = page.across * page.down * (page.samples if page.is_planar else 1)
     if count > _MAX_SEGMENTS:
         raise DamagedPicture(f"the TIFF has more than {_MAX_SEGMENTS} strips or tiles")
@@ -454,7 +283,7 @@ def _with_places(page: Page, directory: Directory) -> Page:
     if len(begins) < count or len(lengths) < count:
         raise DamagedPicture("the TIFF has fewer strips or tiles than its size asks for")
     if any(not length or begin + length > len(directory.data) for begin, length in zip(begins, lengths, strict=True)):
-        raise _truncated()
+        raise truncated()
     if sum(lengths) > len(directory.data):
         raise DamagedPicture("strips or tiles of the TIFF lie over each other")
     if is_plain and any(length < least for length, least in zip(lengths, by_size, strict=True)):

@@ -28,7 +28,7 @@ from fundus_relay.domain.errors import (
     UnsupportedFormat,
 )
 from fundus_relay.domain.geometry import IDENTITY, Box, Size
-from fundus_relay.imaging import strips, tiff
+from fundus_relay.imaging import directories, strips, tiff
 from fundus_relay.imaging.format import PictureFacts, examine, media_type_of
 from fundus_relay.imaging.frame import Frame
 from fundus_relay.imaging.preparation import prepare
@@ -41,7 +41,7 @@ ROWS, COLUMNS = 61, 83
 
 def frame_in(file: bytes) -> Frame:
     with memoryview(file) as data:
-        return strips.frame_of(data, tiff.page_of(tiff.photograph_in(data)))
+        return strips.frame_of(data, tiff.page_of(directories.photograph_in(data)))
 
 
 def pixels_in(file: bytes) -> NDArray[np.uint8]:

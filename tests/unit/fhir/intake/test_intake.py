@@ -127,7 +127,7 @@ TWICE = [{"system": "urn:s", "value": "1"}, {"system": "urn:s", "value": "1"}]
         ({"content": {"contentType": "image/png"}}, "Media.content", "picture-missing"),
         ({"content": {"data": ""}}, "Media.content.contentType", "element-missing"),
         ({"content": {"url": "http://x.test/1"}}, "Media.content.contentType", "element-missing"),
-        ({"content": {"contentType": "image/tiff", "data": ""}}, "Media.content.contentType", "content-type"),
+        ({"content": {"contentType": "image/webp", "data": ""}}, "Media.content.contentType", "content-type"),
         (
             {"content": {"contentType": "image/png", "data": "", "url": "http://x.test/1"}},
             "Media.content.url",
