@@ -15,3 +15,19 @@ class AmbiguousUpload(StrEnum):
     RESEND = "resend"
     RESEND_ONCE = "resend-once"
     HOLD = "hold"
+
+
+class Carriage(StrEnum):
+    """How an EHR gets a page that people look at.
+
+    Attributes:
+        INLINE: its bytes in the attachment.
+        BINARY: a Binary in the same transaction, to which the attachment leads.
+        LINK: the attachment leads to our own endpoint.
+        NONE: not at all.
+    """
+
+    INLINE = "inline"
+    BINARY = "binary"
+    LINK = "link"
+    NONE = "none"

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from fundus_relay.domain.errors import ArchiveNotAllowed, InvalidResource, Issue
 from fundus_relay.domain.states import AcquisitionState
-from fundus_relay.domain.values import Acquisition, Entry, Json, Study, Submission
+from fundus_relay.domain.values import Acquisition, Entry, Json, Submission
 from fundus_relay.fhir.imaging_study import VOID, endpoints, retrieval_address, study_uid
 
 from .identity import Known, at_ehr, key_of
