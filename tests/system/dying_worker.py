@@ -152,7 +152,7 @@ def doomed(service: Service, point: str, when: str) -> Service:
             ports = replace(ports, ledger=DeadlyReport(ports.ledger, when))
         case "write":
             client = httpx.AsyncClient(transport=DeadlyWrite(when))
-            ports = replace(ports, records={record.name: FhirTransactionRecord(record, client)})
+            ports = replace(ports, records={record.name: FhirTransactionRecord(record, client, ports.blobs)})
         case "publish":
             ports = replace(ports, records={record.name: Deadly(ports.records[record.name], "publish", when)})
     return replace(service, ports=ports)

@@ -79,7 +79,7 @@ def replaced(page: Json) -> Json:
 def overlay_media(image: Image, photograph: Json, page: StoredPage, setting: Setting, public_url: str) -> Json:
     """A photograph with its boxes drawn, derived from the photograph as it is published."""
     named = identifier(names.SID_OVERLAY, setting.study.key, image.source.name)
-    label = f"{setting.labels[image.id]}, {WITH_BOXES}"
+    said = f"{setting.labels[image.id]}: fundus photograph, {WITH_BOXES}."
     kept = ("createdDateTime", "createdPeriod", "modality", "view")
     studies = setting.study.context.get("imagingStudy", [])
     assert page.size is not None  # noqa: S101 - a drawn picture has one
@@ -87,7 +87,7 @@ def overlay_media(image: Image, photograph: Json, page: StoredPage, setting: Set
         "resourceType": "Media",
         "id": id_of(named),
         "meta": {"profile": [names.profile("overlay-media")], "security": [codes.AI_LABEL]},
-        "text": narrative([f"{label}.", *device.cautions(is_standin=image.is_standin)]),
+        "text": narrative([said, *device.cautions(is_standin=image.is_standin)]),
         "identifier": [named],
         "partOf": [{"reference": f"Media/{photograph['id']}"}, *studies],
         "status": "completed",

@@ -30,7 +30,7 @@ class Report:
     """A report revision with our own ids; references among its parts are literal.
 
     Attributes:
-        resources: the DiagnosticReport first, then Observations, panels, Devices, Media, the Provenance and Binaries.
+        resources: the DiagnosticReport first, then Observations, panels, Devices, Media, Binaries and the Provenance.
         images: what it tells of, by eye.
         pictured: those with an answer and a photograph.
         numbers: by image id, `, image 1 of 2` when its eye has several.
@@ -123,9 +123,9 @@ def build_report(
             device.relay(),
             *(_media(image, media[image.media_id], setting, public_url) for image in pictured),
             *overlays.values(),
-            _provenance(report, asserted, pictured, analysers, revision),
             *([pages.binary(made.sheet, setting, report)] if made.sheet else []),
             *(pages.binary(made.overlays[of], setting, overlay) for of, overlay in overlays.items()),
+            _provenance(report, asserted, pictured, analysers, revision),
         ),
         tuple(told),
         tuple(pictured),
