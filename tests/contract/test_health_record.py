@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import tempfile
+from base64 import b64decode
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -18,7 +19,18 @@ import httpx
 import pytest
 from pydantic import SecretStr
 from tests.fakes.health_record import FakeHealthRecord
-from tests.golden.stories import ISSUED, LEFT, REFERABLE, RIGHT, STORIES, UNGRADABLE, Story, a_study, an_image
+from tests.golden.stories import (
+    ISSUED,
+    LEFT,
+    REFERABLE,
+    RIGHT,
+    STORIES,
+    UNGRADABLE,
+    Story,
+    a_study,
+    an_image,
+    page_bytes,
+)
 from tests.serving import served
 
 from fundus_relay.adapters.blobs import DirectoryBlobs
@@ -28,6 +40,7 @@ from fundus_relay.demonstration.ehr import demonstration_ehr
 from fundus_relay.domain.errors import RecordCredentialsRefused, RecordRefused, RecordUnavailable
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.values import Json, Written
+from fundus_relay.fhir.pages import is_overlay
 from fundus_relay.pipeline.ports import HealthRecord
 from fundus_relay.settings import Destination
 
@@ -112,6 +125,21 @@ class EhrSide:
     def taking(self, **settings: Any) -> FhirTransactionRecord:  # Any: of a destination
         """The adapter, set up for an EHR that takes things so."""
         return FhirTransactionRecord(Destination(base_url=f"{self.url}/fhir", **settings), self.client, self.blobs)
+
+    async def keep_pages(self, story: Story) -> None:
+        """Put into our store what a story's report refers to."""
+        for number in (99, *range(len(story.images))):
+            await self.blobs.put(page_bytes(number))
+
+    async def file_of(self, attachment: Json) -> bytes | None:
+        """What an attachment at the EHR shows to who looks at it there; None when it leads to us."""
+        if "data" in attachment:
+            return b64decode(attachment["data"])
+        place = attachment["url"].removeprefix(f"{self.url}/fhir/")
+        if not place.startswith("Binary/"):
+            return None
+        answer = await self.client.get(f"{self.url}/fhir/{place}", headers={"Accept": "application/fhir+json"})
+        return b64decode(answer.json()["data"])
 
     async def counts(self) -> Counter[str]:
         """Without the two patients that it begins with."""
@@ -453,6 +481,64 @@ async def test_every_story_arrives(ehr: EhrSide) -> None:
         await ehr.record.publish(Story(study, story.images).linked(), revision=1)
 
     assert (await ehr.counts())["DiagnosticReport"] == len(STORIES)
+
+
+@pytest.mark.parametrize("carriage", ["inline", "binary", "link"])
+async def test_pages_for_people_go_along_as_the_ehr_wants_them(ehr: EhrSide, carriage: str) -> None:
+    await ehr.keep_pages(BOTH_EYES)
+    record = ehr.taking(pdf=carriage, overlays=carriage)
+
+    for _ in range(2):
+        await record.publish(BOTH_EYES.told().resources, revision=1)
+
+    (report,) = await ehr.held("DiagnosticReport")
+    (form,) = report["presentedForm"]
+    drawn = [each for each in await ehr.held("Media") if is_overlay(each)]
+    shown = [await ehr.file_of(form), *[await ehr.file_of(each["content"]) for each in drawn]]
+    expected = [page_bytes(99), page_bytes(0), page_bytes(1)]
+    assert sorted(map(str, shown)) == (["None"] * 3 if carriage == "link" else sorted(map(str, expected)))
+    linked = {each["link"]["reference"] for each in report["media"]}
+    assert linked == {f"Media/{each['id']}" for each in await ehr.held("Media")}
+
+
+async def test_pages_of_a_later_revision_take_the_place_of_the_earlier_ones(ehr: EhrSide) -> None:
+    await ehr.keep_pages(BOTH_EYES)
+    record = ehr.taking(pdf="binary", overlays="inline")
+    await record.publish(ONE_EYE.told().resources, revision=1)
+    later = BOTH_EYES.told(revision=2, issued=LATER).resources
+
+    for _ in range(2):
+        await record.publish(later, revision=2)
+
+    (report,) = await ehr.held("DiagnosticReport")
+    assert [each["title"][-10:] for each in report["presentedForm"]] == ["revision 2"]
+    assert sum(is_overlay(each) for each in await ehr.held("Media")) == 2
+
+
+@pytest.mark.parametrize("kind", ["DiagnosticReport", "Media"])
+async def test_a_page_that_is_not_as_it_was_written_is_written_again(ehr: EhrSide, kind: str) -> None:
+    await ehr.keep_pages(ONE_EYE)
+    record = ehr.taking(overlays="inline")
+    told = ONE_EYE.told().resources
+    await record.publish(told, revision=1)
+    before = next(each for each in await ehr.held(kind) if kind == "DiagnosticReport" or is_overlay(each))
+    other = {"contentType": "image/jpeg", "data": "AAAA", "title": "another"}
+    await ehr.put({**before, **({"presentedForm": [other]} if "presentedForm" in before else {"content": other})})
+
+    await record.publish(told, revision=1)
+
+    (after,) = (each for each in await ehr.held(kind) if each["id"] == before["id"])
+    assert {**after, "meta": None} == {**before, "meta": None}
+
+
+async def test_an_ehr_that_wants_no_pages_gets_none(ehr: EhrSide) -> None:
+    await ehr.keep_pages(ONE_EYE)
+
+    await ehr.taking(pdf="none", overlays="none").publish(ONE_EYE.told().resources, revision=1)
+
+    (report,) = await ehr.held("DiagnosticReport")
+    assert "presentedForm" not in report
+    assert len(report["media"]) == len(await ehr.held("Media")) == 1
 
 
 # ------------------------------------------------------------------------------------------- what else an EHR may do

@@ -58,10 +58,13 @@ class Story:
     images: Sequence[Image]
     revision: int = 1
     issued: datetime = ISSUED
+    pages: Pages | None = None
 
     @property
     def made(self) -> Pages:
-        """Pages as if they had been drawn."""
+        """Pages as if they had been drawn, or those of the story."""
+        if self.pages is not None:
+            return self.pages
         size = Size(2000, 1762)
         pictures = {image.id: a_page(number, "image/jpeg", size) for number, image in enumerate(self.images)}
         return Pages(a_page(99, "application/pdf"), pictures)
@@ -89,9 +92,14 @@ class Story:
 
 
 def a_page(number: int, media_type: str, size: Size | None = None) -> StoredPage:
-    data = f"page {number}".encode()
+    data = page_bytes(number)
     sha1 = b64encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode()
-    return StoredPage(hashlib.sha256(data).hexdigest(), sha1, media_type, 100_000 + number, size)
+    return StoredPage(hashlib.sha256(data).hexdigest(), sha1, media_type, len(data), size)
+
+
+def page_bytes(number: int) -> bytes:
+    """What such a page would be."""
+    return f"page {number}".encode().ljust(100_000 + number)
 
 
 def a_study(**fields: Any) -> Study:

@@ -41,13 +41,13 @@ class Manner:
 
 def travelling(resources: Sequence[Json], manner: Manner) -> Iterator[tuple[str, str]]:
     """Binary id and digest of each page whose bytes go along."""
-    sizes = {_page_of(each): each["size"] for each in _attachments(resources)}
+    sizes = {_page_of(each): each["size"] for each in _attachments(resources) if "size" in each}
     total = 0
     for page in resources:
         digest = blob_of(page) if page["resourceType"] == "Binary" else None
-        size = sizes.get(page["id"], LARGEST + 1)
         if digest is None or manner.of(page) not in (Carriage.INLINE, Carriage.BINARY):
             continue
+        size = sizes.get(page["id"], LARGEST + 1)
         if size <= LARGEST and total + size <= LARGEST_TOGETHER:
             total += size
             yield page["id"], digest

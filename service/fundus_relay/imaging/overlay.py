@@ -172,11 +172,12 @@ def _ticks(edges: Edges, width: int) -> Iterator[Edges]:
 
 def _pieces(strip: Edges, shares: Sequence[tuple[float, float]]) -> Iterator[Edges]:
     left, top, right, bottom = strip
+    is_level = right - left >= bottom - top
+    first, length = (left, right - left) if is_level else (top, bottom - top)
     for begin, end in shares:
-        if right - left >= bottom - top:
-            yield round(left + begin * (right - left)), top, round(left + end * (right - left)), bottom
-        else:
-            yield left, round(top + begin * (bottom - top)), right, round(top + end * (bottom - top))
+        start = round(first + begin * length)
+        stop = max(start + 1, round(first + end * length))
+        yield (start, top, stop, bottom) if is_level else (left, start, right, stop)
 
 
 # --------------------------------------------------------------------------------------------------------- the letters
