@@ -299,7 +299,9 @@ async def test_references_at_the_ehr_lead_to_what_the_ehr_stored(ehr: EhrSide) -
     results = {f"Observation/{each['id']}" for each in await ehr.held("Observation")}
     assert {each["reference"] for each in report["result"]} == results
     (provenance,) = await ehr.held("Provenance")
-    assert {each["reference"] for each in provenance["target"]} == results | {f"DiagnosticReport/{report['id']}"}
+    drawn = {f"Media/{each['id']}" for each in await ehr.held("Media") if is_overlay(each)}
+    told = results | drawn | {f"DiagnosticReport/{report['id']}"}
+    assert {each["reference"] for each in provenance["target"]} == told
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ class _Page(FPDF):
             self._face("B", _SMALL, _ALARM)
             self.multi_cell(width, 4, "This photograph cannot be shown.", align="C")
         else:
-            self.image(BytesIO(plate.picture.jpeg), x=left, y=y, w=width, h=high)
+            self.image(BytesIO(plate.picture.jpeg), x=left, y=y, w=width, h=high, keep_aspect_ratio=True)
         self._legend(plate.caption.counts, strokes, left, y + high + 1, width)
 
     def _head(self, caption: Caption, width: float, *, is_drawn: bool) -> float:
@@ -282,7 +282,7 @@ def _beside(width: float) -> int:
 
 
 def _tall(plate: Plate, width: float) -> float:
-    """Height of a picture of that width, or of the frame that stands in its place."""
+    """Height of the place for a picture of that width, or for what stands there instead; a high picture is narrower."""
     if plate.picture is None:
         return 12
     return min(width * plate.picture.size.rows / plate.picture.size.columns, _HEIGHT / 2)

@@ -10,13 +10,13 @@ from io import BytesIO
 
 import pytest
 from PIL import Image
-from pypdf import PdfReader
+from pypdf import PageObject, PdfReader
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.domain.geometry import Size
 from fundus_relay.domain.sheets import Caption, Drawn, Plate, Row, Sheet
 from fundus_relay.domain.strokes import strokes_of
-from fundus_relay.paper.pdf import pdf_of, plates_across
+from fundus_relay.paper.pdf import pdf_of
 
 COUNTS = {"Deep Hemorrhage": 3, "Hard Exudate": 12, "Microaneurysm": 40, "Soft Exudate": 1}
 STROKES = strokes_of([*COUNTS, "x" * 200])
@@ -102,9 +102,31 @@ def test_pictures_are_those_that_were_given() -> None:
     assert all(plate.picture and plate.picture.jpeg in pdf_of(SHEET, plates, STROKES) for plate in plates)
 
 
-@pytest.mark.parametrize("across", [1, 2, 3, 5, 9, 30, 200])
-def test_no_picture_or_word_runs_off_the_page(across: int) -> None:
-    assert 1 <= plates_across(across) <= 6
+@pytest.mark.parametrize("size", [Size(600, 400), Size(500, 500), Size(300, 900)])
+@pytest.mark.parametrize("count", [1, 2, 5, 13, 60])
+def test_every_picture_keeps_its_shape_and_stays_on_its_page(size: Size, count: int) -> None:
+    reader = PdfReader(BytesIO(pdf_of(SHEET, [a_plate(n, size=size) for n in range(count)], STROKES)))
+
+    placed = [each for page in reader.pages for each in places(page)]
+    assert len(placed) == count
+    for wide, high, left, bottom in placed:
+        assert wide / high == pytest.approx(size.columns / size.rows, rel=0.01)
+        assert left >= 30
+        assert bottom >= 55
+        assert left + wide <= 595 - 30
+        assert bottom + high <= 842 - 60
+
+
+def places(page: PageObject) -> list[tuple[float, float, float, float]]:
+    """Width, height, left and lower edge of each picture, in points."""
+    found: list[tuple[float, float, float, float]] = []
+
+    def visit(operator: bytes, _: object, cm: list[float], __: object) -> None:
+        if operator == b"Do":
+            found.append((cm[0], cm[3], cm[4], cm[5]))
+
+    page.extract_text(visitor_operand_before=visit)
+    return found
 
 
 def test_two_hundred_photographs_are_small_but_there() -> None:
