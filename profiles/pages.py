@@ -14,15 +14,20 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fundus_relay import guide
-from fundus_relay.demonstration.overlay import draw_boxes
 from fundus_relay.demonstration.pictures import painted_eye, painted_lesions
+from fundus_relay.domain.sheets import Caption, Marked
+from fundus_relay.domain.strokes import strokes_of
 from fundus_relay.domain.values import Json
 from fundus_relay.fhir.device import DISCLAIMER
 from fundus_relay.fhir.names import LESION_BOUNDING_BOX
+from fundus_relay.imaging.overlay import overlay
+from fundus_relay.imaging.preparation import prepare
+from fundus_relay.imaging.viewing import view
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -74,8 +79,14 @@ def fill(page: str, **texts: str) -> None:
 
 
 def worked_picture() -> bytes:
-    boxes = [(each.box, each.sign) for each in painted_lesions()]
-    return draw_boxes(painted_eye(), boxes, banner="Painted on a healthy eye: an example, no finding")
+    """The painted eye as a report would show it, with words that say what it is."""
+    eye = prepare(painted_eye())
+    boxes = tuple((each.box, each.sign) for each in painted_lesions())
+    warnings = ("PAINTED ON A HEALTHY EYE: AN EXAMPLE, NO FINDING",)
+    counts = dict(sorted(Counter(sign for _, sign in boxes).items()))
+    caption = Caption("Left eye (OS)", "", f"Lesions marked: {len(boxes)}", warnings, counts)
+    marked = Marked(boxes, eye.to_source.inverse(), caption)
+    return overlay(view(eye.picture), marked, eye.size, strokes_of(counts), 1_000_000).jpeg
 
 
 def box_table() -> list[str]:

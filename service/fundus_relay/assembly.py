@@ -23,6 +23,7 @@ from fundus_relay.adapters.database.pool import Pool, open_pool
 from fundus_relay.adapters.dicomweb import DicomwebArchive
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.adapters.image_archive import HttpImageArchive
+from fundus_relay.domain.policy import Carriage
 from fundus_relay.pipeline.ports import Blobs, Clock, Job, Ports
 from fundus_relay.pipeline.receive import Limits
 from fundus_relay.pipeline.rules import Rules
@@ -64,12 +65,13 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         )
         analyser = await stack.enter_async_context(NetraAnalyser(settings.analyser, TokenRow(pool), clock))
         archive = await stack.enter_async_context(DicomwebArchive(settings.acquisition.archives, clock))
+        blobs = _blobs(settings)
         ports = Ports(
             ledger=ledger,
-            blobs=_blobs(settings),
+            blobs=blobs,
             archive=archive,
             analyser=analyser,
-            records={settings.record.name: FhirTransactionRecord(settings.record, outside)},
+            records={settings.record.name: FhirTransactionRecord(settings.record, outside, blobs)},
             clock=clock,
         )
         yield Service(settings, pool, ledger, ports, _rules(settings))
@@ -95,6 +97,8 @@ def _rules(settings: Settings) -> Rules:
         public_url=_public_url(settings),
         organization=settings.record.organization,
         retry_horizon={settings.record.name: settings.record.retry_horizon},
+        sheet=settings.record.pdf is not Carriage.NONE,
+        overlays=settings.record.overlays is not Carriage.NONE,
         poll_interval=settings.analyser.poll_interval,
         give_up_after=settings.analyser.give_up_after,
         ambiguous_upload=settings.analyser.ambiguous_upload,

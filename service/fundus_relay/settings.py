@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fundus_relay.domain.dicom import PHOTOGRAPHS
-from fundus_relay.domain.policy import AmbiguousUpload, Precheck
+from fundus_relay.domain.policy import AmbiguousUpload, Carriage, Precheck
 
 LONGEST_DURATION = timedelta(days=366)
 
@@ -199,6 +199,16 @@ class Destination(_Part):
     ai_label: bool = Field(True, description="send the code AIAST; `false` for an EHR that refuses codes unknown to it")
     profiles: bool = Field(
         True, description="send `meta.profile`; `false` for an EHR that refuses profiles unknown to it"
+    )
+    pdf: Carriage = Field(
+        Carriage.INLINE,
+        description="how the report's PDF goes along: `inline`; `binary`, beside the report; `link` to our endpoint;"
+        " `none` is made. One over 750 kB is linked to",
+    )
+    overlays: Carriage = Field(
+        Carriage.LINK,
+        description="the same of the photographs with boxes drawn, each a Media; over 8 MB in a report, the rest is"
+        " linked to",
     )
 
 

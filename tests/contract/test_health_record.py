@@ -5,26 +5,42 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import tempfile
+from base64 import b64decode
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
 import pytest
 from pydantic import SecretStr
 from tests.fakes.health_record import FakeHealthRecord
-from tests.golden.stories import ISSUED, LEFT, REFERABLE, RIGHT, STORIES, UNGRADABLE, Story, a_study, an_image
+from tests.golden.stories import (
+    ISSUED,
+    LEFT,
+    REFERABLE,
+    RIGHT,
+    STORIES,
+    UNGRADABLE,
+    Story,
+    a_study,
+    an_image,
+    page_bytes,
+)
 from tests.serving import served
 
+from fundus_relay.adapters.blobs import DirectoryBlobs
 from fundus_relay.adapters.health_record.answers import check, moment, retry_after
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.demonstration.ehr import demonstration_ehr
 from fundus_relay.domain.errors import RecordCredentialsRefused, RecordRefused, RecordUnavailable
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.values import Json, Written
+from fundus_relay.fhir.pages import is_overlay
 from fundus_relay.pipeline.ports import HealthRecord
 from fundus_relay.settings import Destination
 
@@ -33,8 +49,8 @@ EVEN_LATER = ISSUED + timedelta(minutes=20)
 ONE_EYE = Story(a_study(), [an_image(1, RIGHT)])
 BOTH_EYES = Story(a_study(), [an_image(1, RIGHT), an_image(2, LEFT, analysis=REFERABLE)])
 
-FIRST = ONE_EYE.told().resources
-SECOND = BOTH_EYES.told(revision=2, issued=LATER).resources
+FIRST = ONE_EYE.linked()
+SECOND = BOTH_EYES.linked(revision=2, issued=LATER)
 
 
 def expected(*publications: Sequence[Json]) -> Counter[str]:
@@ -103,7 +119,27 @@ class EhrSide:
     def __init__(self, url: str, client: httpx.AsyncClient) -> None:
         self.url = url
         self.client = client
-        self.record: HealthRecord = FhirTransactionRecord(Destination(base_url=f"{url}/fhir"), client)
+        self.blobs = DirectoryBlobs(Path(tempfile.mkdtemp()))
+        self.record: HealthRecord = self.taking()
+
+    def taking(self, **settings: Any) -> FhirTransactionRecord:  # Any: of a destination
+        """The adapter, set up for an EHR that takes things so."""
+        return FhirTransactionRecord(Destination(base_url=f"{self.url}/fhir", **settings), self.client, self.blobs)
+
+    async def keep_pages(self, story: Story) -> None:
+        """Put into our store what a story's report refers to."""
+        for number in (99, *range(len(story.images))):
+            await self.blobs.put(page_bytes(number))
+
+    async def file_of(self, attachment: Json) -> bytes | None:
+        """What an attachment at the EHR shows to who looks at it there; None when it leads to us."""
+        if "data" in attachment:
+            return b64decode(attachment["data"])
+        place = attachment["url"].removeprefix(f"{self.url}/fhir/")
+        if not place.startswith("Binary/"):
+            return None
+        answer = await self.client.get(f"{self.url}/fhir/{place}", headers={"Accept": "application/fhir+json"})
+        return b64decode(answer.json()["data"])
 
     async def counts(self) -> Counter[str]:
         """Without the two patients that it begins with."""
@@ -242,7 +278,7 @@ async def test_an_ehr_that_is_busy_says_when_to_come_again(side: OtherSide) -> N
 
 async def test_what_a_later_revision_no_longer_says_does_not_stay_behind(side: OtherSide) -> None:
     await side.record.publish(FIRST, revision=1)
-    corrected = Story(a_study(), [an_image(1, LEFT)]).told(revision=2, issued=LATER).resources
+    corrected = Story(a_study(), [an_image(1, LEFT)]).linked(revision=2, issued=LATER)
 
     await side.record.publish(corrected, revision=2)
 
@@ -263,7 +299,9 @@ async def test_references_at_the_ehr_lead_to_what_the_ehr_stored(ehr: EhrSide) -
     results = {f"Observation/{each['id']}" for each in await ehr.held("Observation")}
     assert {each["reference"] for each in report["result"]} == results
     (provenance,) = await ehr.held("Provenance")
-    assert {each["reference"] for each in provenance["target"]} == results | {f"DiagnosticReport/{report['id']}"}
+    drawn = {f"Media/{each['id']}" for each in await ehr.held("Media") if is_overlay(each)}
+    told = results | drawn | {f"DiagnosticReport/{report['id']}"}
+    assert {each["reference"] for each in provenance["target"]} == told
 
 
 @pytest.mark.parametrize(
@@ -300,8 +338,8 @@ async def test_an_eye_that_is_corrected_back_is_said_again(ehr: EhrSide) -> None
     eyes: Sequence[Laterality] = (RIGHT, LEFT, RIGHT)
     for revision, eye in enumerate(eyes, start=1):
         story = Story(a_study(), [an_image(1, eye)])
-        told = story.told(revision=revision, issued=ISSUED + timedelta(hours=revision))
-        await ehr.record.publish(told.resources, revision=revision)
+        told = story.linked(revision=revision, issued=ISSUED + timedelta(hours=revision))
+        await ehr.record.publish(told, revision=revision)
 
     panels = [each for each in await ehr.held("Observation") if "hasMember" in each]
     assert {each["bodySite"]["text"]: each["status"] for each in panels} == {
@@ -330,7 +368,7 @@ async def test_a_device_that_the_ehr_knows_is_not_written_again(ehr: EhrSide) ->
 
 
 async def test_eight_reports_at_once_share_their_devices(ehr: EhrSide) -> None:
-    reports = [Story(a_study(key=f"study {number}"), [an_image()]).told().resources for number in range(8)]
+    reports = [Story(a_study(key=f"study {number}"), [an_image()]).linked() for number in range(8)]
 
     await asyncio.gather(*(until_written(ehr.record, each, revision=1) for each in reports))
 
@@ -342,7 +380,7 @@ async def test_a_patient_known_by_identifier_is_found_and_none_is_made(ehr: EhrS
     subject = {"reference": "Patient?identifier=urn%3Afundus-relay%3Ademo%7Csecond-patient"}
     story = Story(a_study(subject=subject), [an_image()])
 
-    await ehr.record.publish(story.told().resources, revision=1)
+    await ehr.record.publish(story.linked(), revision=1)
 
     (report,) = await ehr.held("DiagnosticReport")
     assert report["subject"]["reference"] == "Patient/second-patient"
@@ -353,7 +391,7 @@ async def test_a_patient_that_the_ehr_does_not_know_is_refused_without_saying_wh
     story = Story(a_study(subject={"reference": "Patient/maria-mustermann"}), [an_image()])
 
     with pytest.raises(RecordRefused) as refused:
-        await ehr.record.publish(story.told().resources, revision=1)
+        await ehr.record.publish(story.linked(), revision=1)
 
     assert "HAPI-1094" in str(refused.value)
     assert "mustermann" not in str(refused.value)
@@ -363,7 +401,7 @@ async def test_a_patient_that_the_ehr_does_not_know_is_refused_without_saying_wh
 async def test_a_reference_by_the_ehrs_own_address_becomes_relative(ehr: EhrSide) -> None:
     story = Story(a_study(subject={"reference": f"{ehr.url}/fhir/Patient/demo-patient"}), [an_image()])
 
-    await ehr.record.publish(story.told().resources, revision=1)
+    await ehr.record.publish(story.linked(), revision=1)
 
     (report,) = await ehr.held("DiagnosticReport")
     assert report["subject"]["reference"] == "Patient/demo-patient"
@@ -404,7 +442,7 @@ async def test_an_ehr_that_does_not_take_the_label_says_where(ehr: EhrSide) -> N
 
 async def test_an_ehr_that_does_not_take_the_label_gets_reports_without_it(ehr: EhrSide) -> None:
     await ehr.fail(refuse_labels=1)
-    record = FhirTransactionRecord(Destination(base_url=f"{ehr.url}/fhir", ai_label=False), ehr.client)
+    record = ehr.taking(ai_label=False)
 
     await record.publish(FIRST, revision=1)
     await record.publish(SECOND, revision=2)
@@ -412,9 +450,7 @@ async def test_an_ehr_that_does_not_take_the_label_gets_reports_without_it(ehr: 
     assert await ehr.counts() == expected(FIRST, SECOND)
     await ehr.sign()
     with pytest.raises(RecordRefused, match="report-signed"):
-        await record.publish(
-            Story(a_study(), [an_image(1, LEFT)]).told(revision=3, issued=EVEN_LATER).resources, revision=3
-        )
+        await record.publish(Story(a_study(), [an_image(1, LEFT)]).linked(revision=3, issued=EVEN_LATER), revision=3)
 
 
 async def test_a_search_is_read_to_its_last_page(ehr: EhrSide) -> None:
@@ -428,7 +464,7 @@ async def test_a_search_is_read_to_its_last_page(ehr: EhrSide) -> None:
 
 async def test_a_large_study_is_searched_in_pieces(ehr: EhrSide) -> None:
     images = [an_image(number, RIGHT, analysis=UNGRADABLE) for number in range(1, 16)]
-    told = Story(a_study(), images).told().resources
+    told = Story(a_study(), images).linked()
 
     await ehr.record.publish(told, revision=1)
     await ehr.record.publish(told, revision=1)
@@ -444,9 +480,67 @@ async def test_every_story_arrives(ehr: EhrSide) -> None:
     known = {"reference": "Patient/second-patient"}
     for name, story in STORIES.items():
         study = replace(story.study, key=name, subject=known)
-        await ehr.record.publish(Story(study, story.images).told().resources, revision=1)
+        await ehr.record.publish(Story(study, story.images).linked(), revision=1)
 
     assert (await ehr.counts())["DiagnosticReport"] == len(STORIES)
+
+
+@pytest.mark.parametrize("carriage", ["inline", "binary", "link"])
+async def test_pages_for_people_go_along_as_the_ehr_wants_them(ehr: EhrSide, carriage: str) -> None:
+    await ehr.keep_pages(BOTH_EYES)
+    record = ehr.taking(pdf=carriage, overlays=carriage)
+
+    for _ in range(2):
+        await record.publish(BOTH_EYES.told().resources, revision=1)
+
+    (report,) = await ehr.held("DiagnosticReport")
+    (form,) = report["presentedForm"]
+    drawn = [each for each in await ehr.held("Media") if is_overlay(each)]
+    shown = [await ehr.file_of(form), *[await ehr.file_of(each["content"]) for each in drawn]]
+    expected = [page_bytes(99), page_bytes(0), page_bytes(1)]
+    assert sorted(map(str, shown)) == (["None"] * 3 if carriage == "link" else sorted(map(str, expected)))
+    linked = {each["link"]["reference"] for each in report["media"]}
+    assert linked == {f"Media/{each['id']}" for each in await ehr.held("Media")}
+
+
+async def test_pages_of_a_later_revision_take_the_place_of_the_earlier_ones(ehr: EhrSide) -> None:
+    await ehr.keep_pages(BOTH_EYES)
+    record = ehr.taking(pdf="binary", overlays="inline")
+    await record.publish(ONE_EYE.told().resources, revision=1)
+    later = BOTH_EYES.told(revision=2, issued=LATER).resources
+
+    for _ in range(2):
+        await record.publish(later, revision=2)
+
+    (report,) = await ehr.held("DiagnosticReport")
+    assert [each["title"][-10:] for each in report["presentedForm"]] == ["revision 2"]
+    assert sum(is_overlay(each) for each in await ehr.held("Media")) == 2
+
+
+@pytest.mark.parametrize("kind", ["DiagnosticReport", "Media"])
+async def test_a_page_that_is_not_as_it_was_written_is_written_again(ehr: EhrSide, kind: str) -> None:
+    await ehr.keep_pages(ONE_EYE)
+    record = ehr.taking(overlays="inline")
+    told = ONE_EYE.told().resources
+    await record.publish(told, revision=1)
+    before = next(each for each in await ehr.held(kind) if kind == "DiagnosticReport" or is_overlay(each))
+    other = {"contentType": "image/jpeg", "data": "AAAA", "title": "another"}
+    await ehr.put({**before, **({"presentedForm": [other]} if "presentedForm" in before else {"content": other})})
+
+    await record.publish(told, revision=1)
+
+    (after,) = (each for each in await ehr.held(kind) if each["id"] == before["id"])
+    assert {**after, "meta": None} == {**before, "meta": None}
+
+
+async def test_an_ehr_that_wants_no_pages_gets_none(ehr: EhrSide) -> None:
+    await ehr.keep_pages(ONE_EYE)
+
+    await ehr.taking(pdf="none", overlays="none").publish(ONE_EYE.told().resources, revision=1)
+
+    (report,) = await ehr.held("DiagnosticReport")
+    assert "presentedForm" not in report
+    assert len(report["media"]) == len(await ehr.held("Media")) == 1
 
 
 # ------------------------------------------------------------------------------------------- what else an EHR may do
@@ -456,7 +550,7 @@ def an_ehr(answer: Any, **settings: Any) -> FhirTransactionRecord:  # Any: a han
     """An EHR that answers everything so."""
     client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
     destination = Destination(base_url="https://ehr.test/fhir/", bearer_token=SecretStr("s3cret"), **settings)
-    return FhirTransactionRecord(destination, client)
+    return FhirTransactionRecord(destination, client, DirectoryBlobs(Path(tempfile.mkdtemp())))
 
 
 @pytest.mark.parametrize(
@@ -553,7 +647,7 @@ async def test_an_ehr_that_ignores_what_is_searched_for_is_not_read_to_the_end()
 async def test_a_report_that_an_ehr_files_under_a_search_for_its_patient_is_shown_to_a_person() -> None:
     """Some do not replace it; nobody's chart would show this report."""
     subject = {"reference": "Patient?identifier=urn%3Aclinic%7C4711"}
-    resources = Story(a_study(subject=subject), [an_image()]).told().resources
+    resources = Story(a_study(subject=subject), [an_image()]).linked()
     identified = [{**each, "id": f"at-ehr-{each['id']}"} for each in resources]
     linked = json.loads(re.sub(r'"Observation/', '"Observation/at-ehr-', json.dumps(identified)))
 

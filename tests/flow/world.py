@@ -164,17 +164,17 @@ class World:
 def a_world(pool: Pool, blobs: Path, ehr: httpx.AsyncClient) -> World:
     """A world with the EHR that this client's base URL leads to."""
     clock, queue, analyser = ManualClock(), deque[tuple[Job, str]](), FakeAnalyser()
-    archive = FakeStudyArchive()
+    archive, kept = FakeStudyArchive(), DirectoryBlobs(blobs)
 
     async def enqueue(_: Connection, jobs: Sequence[tuple[Job, str]], *, is_first: bool = False) -> None:
         queue.extend(job for job in jobs if job not in queue)
 
     ports = Ports(
         ledger=PostgresLedger(pool, clock, enqueue),
-        blobs=DirectoryBlobs(blobs),
+        blobs=kept,
         archive=archive,
         analyser=analyser,
-        records={"ehr": FhirTransactionRecord(Destination(base_url=str(ehr.base_url.join("fhir"))), ehr)},
+        records={"ehr": FhirTransactionRecord(Destination(base_url=str(ehr.base_url.join("fhir"))), ehr, kept)},
         clock=clock,
     )
     return World(ports, clock, queue, pool, analyser, archive, ehr)

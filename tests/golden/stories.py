@@ -6,7 +6,9 @@ before you commit it.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -16,8 +18,10 @@ from typing import Any
 from fundus_relay.domain.analysis import Graded, Lesion, NotFundus, Ungradable
 from fundus_relay.domain.geometry import IDENTITY, Affine, Box, Size
 from fundus_relay.domain.laterality import Laterality
+from fundus_relay.domain.policy import Carriage
 from fundus_relay.domain.states import ImageState
-from fundus_relay.domain.values import Image, Json, PreparedPicture, StoredPicture, Study
+from fundus_relay.domain.values import Image, Json, Pages, PreparedPicture, StoredPage, StoredPicture, Study
+from fundus_relay.fhir.carriage import Manner, carried
 from fundus_relay.fhir.report import Report, build_report
 
 FOLDER = Path(__file__).parent
@@ -54,6 +58,16 @@ class Story:
     images: Sequence[Image]
     revision: int = 1
     issued: datetime = ISSUED
+    pages: Pages | None = None
+
+    @property
+    def made(self) -> Pages:
+        """Pages as if they had been drawn, or those of the story."""
+        if self.pages is not None:
+            return self.pages
+        size = Size(2000, 1762)
+        pictures = {image.id: a_page(number, "image/jpeg", size) for number, image in enumerate(self.images)}
+        return Pages(a_page(99, "application/pdf"), pictures)
 
     @property
     def media(self) -> Mapping[str, Json]:
@@ -68,7 +82,24 @@ class Story:
             issued=issued or self.issued,
             public_url="https://relay.example/fhir",
             organization="Screening service <North>",
+            made=self.made,
         )
+
+    def linked(self, *, revision: int | None = None, issued: datetime | None = None) -> tuple[Json, ...]:
+        """As an EHR gets it that takes links to pages."""
+        told = self.told(revision=revision, issued=issued).resources
+        return carried(told, Manner(Carriage.LINK, Carriage.LINK), {})
+
+
+def a_page(number: int, media_type: str, size: Size | None = None) -> StoredPage:
+    data = page_bytes(number)
+    sha1 = b64encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode()
+    return StoredPage(hashlib.sha256(data).hexdigest(), sha1, media_type, len(data), size)
+
+
+def page_bytes(number: int) -> bytes:
+    """What such a page would be."""
+    return f"page {number}".encode().ljust(100_000 + number)
 
 
 def a_study(**fields: Any) -> Study:
@@ -160,7 +191,7 @@ def golden(name: str) -> Path:
 def write(named: Callable[[str], Path] = golden) -> None:
     """Write every story's document."""
     for name, story in STORIES.items():
-        named(name).write_text(json.dumps(story.told().resources, indent=1, ensure_ascii=False) + "\n")
+        named(name).write_text(json.dumps(story.linked(), indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

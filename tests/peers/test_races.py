@@ -33,7 +33,7 @@ def world(pool: Pool, tmp_path: Path, ehr: PeerSide) -> World:
 
 def another_writer(ehr: PeerSide) -> FhirTransactionRecord:
     """A second process of ours; nothing goes wrong on its way."""
-    return FhirTransactionRecord(Destination(base_url=f"{ehr.url}/fhir"), httpx.AsyncClient(timeout=60))
+    return FhirTransactionRecord(Destination(base_url=f"{ehr.url}/fhir"), httpx.AsyncClient(timeout=60), ehr.blobs)
 
 
 async def test_a_report_signed_between_our_look_and_our_write_stays_signed(ehr: PeerSide) -> None:

@@ -22,7 +22,6 @@ from tests.profiles.test_guide import COMPILED, profile_of
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.domain.errors import RecordRefused
 from fundus_relay.domain.values import Json
-from fundus_relay.settings import Destination
 
 STRANGE = "https://guide.example/StructureDefinition/unheard-of"
 
@@ -60,7 +59,7 @@ async def strict(request: pytest.FixtureRequest) -> AsyncIterator[PeerSide]:
 
 
 def record(side: PeerSide, **settings: bool) -> FhirTransactionRecord:
-    return FhirTransactionRecord(Destination(base_url=f"{side.url}/fhir", **settings), side.client)
+    return side.taking(**settings)
 
 
 @pytest.mark.parametrize("strict", ["plain"], indirect=True)
@@ -92,7 +91,7 @@ async def test_without_label_and_profiles_reports_and_revisions_arrive(strict: P
 @pytest.mark.parametrize("name", STORIES)
 async def test_with_our_guide_every_story_arrives_with_label_and_profiles(strict: PeerSide, name: str) -> None:
     story = replace(STORIES[name].study, subject={"reference": "Patient/second-patient"}, context={})
-    told = Story(story, STORIES[name].images).told().resources
+    told = Story(story, STORIES[name].images).linked()
     profiled = [with_profile(each, profile_of(each)["url"]) for each in told]
 
     await record(strict).publish(profiled, revision=1)

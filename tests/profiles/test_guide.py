@@ -13,6 +13,7 @@ import pytest
 from fundus_relay.domain.values import Json
 from fundus_relay.fhir import names
 from fundus_relay.fhir.capability import capability_statement
+from fundus_relay.fhir.pages import is_overlay
 from fundus_relay.fhir.withdrawn import withdrawn_report
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,8 @@ def compiled(kind: str, name: str) -> Json:
 
 def profile_of(resource: Json) -> Json:
     kind = resource["resourceType"]
+    if is_overlay(resource):
+        return compiled("StructureDefinition", "overlay-media")
     if kind != "Observation":
         return compiled("StructureDefinition", PROFILES[kind])
     (own,) = (each["code"] for each in resource["code"]["coding"] if each["system"] == names.RESULT_CODES)

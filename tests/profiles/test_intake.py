@@ -16,7 +16,7 @@ from fundus_relay.domain.errors import InvalidResource
 from fundus_relay.domain.values import Json
 from fundus_relay.fhir.intake.bundle import MAX_ENTRIES
 from fundus_relay.fhir.intake.submission import read_submission
-from fundus_relay.fhir.names import SNOMED
+from fundus_relay.fhir.names import SID_OVERLAY, SNOMED
 
 pytestmark = pytest.mark.skipif(not COMPILED.is_dir(), reason="out/profiles is not built: `make profiles`")
 
@@ -39,6 +39,7 @@ def an_entry(resource: Json) -> Json:
 
 
 SENDERS_MEDIA: dict[str, tuple[str, Any, str]] = {
+    "Media not-drawn": ("Media.identifier", [{"system": SID_OVERLAY, "value": "1"}], "media-drawn"),
     "Media one-eye": ("Media.bodySite", TWO_EYES, "laterality-conflict"),
     "Media.implicitRules max 0": ("Media.implicitRules", "http://x.test/rules", "modifier-unknown"),
     "Media.modifierExtension max 0": ("Media.modifierExtension", A_MODIFIER, "modifier-unknown"),

@@ -16,6 +16,7 @@ from tests.profiles.test_intake import AN_OBSERVATION, BASES, TWO_EYES, an_entry
 
 from fundus_relay.domain.values import Json
 from fundus_relay.fhir.delivery_bundle import delivery_bundle
+from fundus_relay.fhir.names import SID_OVERLAY
 
 HERE = Path(__file__).parent
 FHIRPATH = HERE.parent / "peers" / "router" / "node_modules" / ".installed"
@@ -58,6 +59,8 @@ def judged_anyway(bundle: Json) -> None:
 A_VALUE: Json = {"valueCodeableConcept": {"text": "a"}}
 BREAKS: dict[tuple[str, str], Callable[[Json], Any]] = {
     ("accepted-media", "one-eye"): lambda it: it.update(bodySite=TWO_EYES),
+    ("accepted-media", "not-drawn"): lambda it: it.update(identifier=[{"system": SID_OVERLAY, "value": "1"}]),
+    ("overlay-media", "shown-or-withdrawn"): lambda it: it["content"].pop("url"),
     ("accepted-media", "patient-named"): lambda it: it.update(subject={"display": "somebody"}),
     ("accepted-media", "picture-once"): lambda it: it["content"].update(data="AAAA", url="http://x.test/1"),
     ("accepted-media", "picture-type"): lambda it: it["content"].update(contentType="image/jpegs"),

@@ -168,7 +168,7 @@ def doomed(service: Service, point: str, when: str) -> Service:
             ports = replace(ports, ledger=DeadlyCommit(ports.ledger, "add_delivery", when))
         case "write":
             client = httpx.AsyncClient(transport=DeadlyWrite(when))
-            ports = replace(ports, records={record.name: FhirTransactionRecord(record, client)})
+            ports = replace(ports, records={record.name: FhirTransactionRecord(record, client, ports.blobs)})
         case "publish":
             ports = replace(ports, records={record.name: Deadly(ports.records[record.name], "publish", when)})
     return replace(service, ports=ports)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from fundus_relay.adapters.image_archive import ImageNotThere
 from fundus_relay.domain.errors import PictureTooLarge
+from fundus_relay.fhir.pages import is_overlay
 from fundus_relay.pipeline.ports import Blobs, Draft, ImageArchive, Ledger
 
 
@@ -31,7 +32,7 @@ class OwnPictures:
             return await self.elsewhere.fetch(url, draft, limit=limit)
         async with self.ledger.transaction() as tx:
             media = await tx.resources.read("Media", url.removeprefix(own))
-        if media is None:
+        if media is None or is_overlay(media):
             raise ImageNotThere("there is no photograph of ours at this URL")
         if media["content"]["size"] > limit:
             raise PictureTooLarge(f"the picture has more than {limit} bytes")

@@ -1,9 +1,9 @@
-"""Showing resources: read, vread, search, the photographs' bytes, the CapabilityStatement."""
+"""Showing resources: read, vread, search, bytes of photographs and pages, the CapabilityStatement."""
 
 from __future__ import annotations
 
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +16,7 @@ from fundus_relay import __version__
 from fundus_relay.domain.values import Json
 from fundus_relay.fhir.capability import capability_statement
 from fundus_relay.fhir.exchange import instant, searchset, shown, version_tag
+from fundus_relay.fhir.pages import blob_of, is_overlay, kept_binary
 from fundus_relay.fhir.search import LONGEST_QUERY, decode, is_supported
 from fundus_relay.fhir.search_parameters import PARAMETERS
 from fundus_relay.pipeline.ports import Blobs, Ledger
@@ -28,6 +29,8 @@ from .paging import links, window
 
 PAGE = 50
 LONGEST_PAGE = 200
+REPLACED = "replaced"
+"""ETag of a page that no revision of a report has any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +73,37 @@ class Reads:
         return await self._page(request, kind, [*decode(query_of(request)), *form])
 
     async def binary(self, request: Request) -> Response:
-        """GET Binary/{id of a Media}: its photograph, as bytes or, for who accepts FHIR JSON, as a Binary."""
-        media = await self._stored("Media", id_of(request))
-        sha256 = media["content"]["url"].removeprefix("Binary/")
-        headers = {"ETag": f'"{sha256}"', "Cache-Control": "private", "X-Content-Type-Options": "nosniff"}
+        """GET Binary/id: a page of a report, or the photograph of the Media of that id.
+
+        As bytes or, for who accepts FHIR JSON, as a Binary.
+        """
+        file = await self._file(id_of(request))
+        digest = blob_of(file.binary)
+        headers = {"ETag": f'"{digest or REPLACED}"', "Cache-Control": "private", "X-Content-Type-Options": "nosniff"}
         if request.headers.get("if-none-match") == headers["ETag"]:
             return fhir_response(None, 304, headers)
+        kind = file.binary["contentType"]
+        if digest is None:
+            as_bytes = Response(b64decode(file.binary["data"]), 200, headers, media_type=kind)
+            return as_bytes if takes_picture(request) else fhir_response(file.binary, 200, headers)
         if takes_picture(request):
-            headers["Content-Length"] = str(media["content"]["size"])
-            return StreamingResponse(
-                self.blobs.stream(sha256), 200, headers, media_type=media["content"]["contentType"]
+            headers |= {"Content-Length": str(file.size)} if file.size else {}
+            return StreamingResponse(self.blobs.stream(digest), 200, headers, media_type=kind)
+        told = {name: value for name, value in file.binary.items() if name != "_data"}
+        return fhir_response({**told, "data": b64encode(await self.blobs.get(digest)).decode()}, 200, headers)
+
+    async def _file(self, id: str) -> _File:
+        async with self.ledger.transaction() as tx:
+            media = await tx.resources.read("Media", id)
+            page = await tx.resources.read("Binary", id) if media is None or is_overlay(media) else None
+        if media is not None and not is_overlay(media):
+            content = media["content"]
+            return _File(
+                kept_binary(id, content["contentType"], content["url"].removeprefix("Binary/")), content["size"]
             )
-        data = b64encode(await self.blobs.get(sha256)).decode()
-        kind = media["content"]["contentType"]
-        return fhir_response(
-            {"resourceType": "Binary", "id": media["id"], "contentType": kind, "data": data}, 200, headers
-        )
+        if page is None:
+            raise NotFound("there is no such Binary")
+        return _File(page, None)
 
     async def _stored(self, kind: str, id: str, version: int | None = None) -> Json:
         async with self.ledger.transaction() as tx:
@@ -106,6 +124,14 @@ class Reads:
         return fhir_response(
             searchset(page, base, self_url=self_url, next_url=next_url, is_count_only=asked.is_count_only)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What a Binary's id stands for, and how many bytes it has if we know."""
+
+    binary: Json
+    size: int | None
 
 
 def _version_headers(resource: Json) -> dict[str, str]:

@@ -29,3 +29,19 @@ class Precheck(StrEnum):
     OFF = "off"
     ADVISE = "advise"
     HOLD = "hold"
+
+
+class Carriage(StrEnum):
+    """How an EHR gets a page that people look at.
+
+    Attributes:
+        INLINE: its bytes in the attachment.
+        BINARY: a Binary in the same transaction, to which the attachment leads.
+        LINK: the attachment leads to our own endpoint.
+        NONE: not at all.
+    """
+
+    INLINE = "inline"
+    BINARY = "binary"
+    LINK = "link"
+    NONE = "none"

@@ -134,6 +134,38 @@ class PreparedPicture:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredPage:
+    """What was made of a report for people to look at, durable in the blob store.
+
+    Attributes:
+        sha1: of its bytes, in base64, as FHIR's Attachment wants it.
+        media_type: `application/pdf` or `image/jpeg`.
+        size: of a picture.
+    """
+
+    sha256: str
+    sha1: str
+    media_type: str
+    byte_count: int
+    size: Size | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """All that was made of one report revision.
+
+    Attributes:
+        sheet: the PDF, if one was wanted.
+        overlays: by image id, the photograph with its boxes drawn.
+        not_drawn: ids of images whose picture could not be shown.
+    """
+
+    sheet: StoredPage | None = None
+    overlays: Mapping[str, StoredPage] = field(default_factory=dict)
+    not_drawn: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CreditMark:
     """What we knew of the account before an upload left, when none of ours was under way; evidence if it gets lost.
 

@@ -37,13 +37,14 @@ INTERACTIONS: Mapping[str, frozenset[str]] = {
 """Resource type → what may be done with it."""
 
 _PROFILES: Mapping[str, tuple[str, ...]] = {
-    "Media": ("accepted-media", "published-media", "acquired-media", "withdrawn-media"),
+    "Media": ("accepted-media", "published-media", "overlay-media", "acquired-media", "withdrawn-media"),
     "ImagingStudy": ("accepted-imaging-study",),
     "DiagnosticReport": ("screening-report",),
     "Observation": ("dr-presence", "eye-panel", "image-gradability", "lesion-regions", "referable-dr"),
     "Device": ("analysis-device",),
     "Provenance": ("report-provenance",),
     "Task": ("submission-task",),
+    "Binary": ("report-page",),
 }
 """Profiles of the guide that resources of a type have."""
 

@@ -45,6 +45,7 @@ def delivery_bundle(resources: Sequence[Json], known: Mapping[str, Json], gone: 
     New resources are conditional creates; known ones are updated under their id at the EHR, and only as the version
     that we saw (`ifMatch`). A Device never changes, so one that is known is referred to and not written. A Provenance
     has no identifier: it is put under an id that its revision determines, so that putting it twice is putting it once.
+    So is a Binary, whose id its bytes determine.
 
     Args:
         known: what the EHR holds now, by `Type/id` of ours.
@@ -71,7 +72,7 @@ def _entry(resource: Json, links: Mapping[str, str], known: Mapping[str, Json], 
     if at_ehr is not None:
         request = _update(at_ehr)
         linked["id"] = at_ehr["id"]
-    elif kind == "Provenance":
+    elif kind in {"Provenance", "Binary"}:
         request = {"method": "PUT", "url": name}
         linked["id"] = resource["id"]
     else:

@@ -8,16 +8,28 @@ from http import HTTPStatus
 
 from fundus_relay.domain.values import Json, Page
 
+from .pages import is_overlay
+
 
 def shown(resource: Json, base: str) -> Json:
-    """A stored resource as callers get it: a Media's photograph lies at our own Binary endpoint.
+    """A stored resource as callers get it: photographs and pages lie at our own Binary endpoint.
 
     Args:
         base: of the FHIR endpoint, without a slash at its end.
     """
-    if resource["resourceType"] != "Media" or not resource["content"].get("url", "").startswith("Binary/"):
-        return resource
-    return {**resource, "content": {**resource["content"], "url": f"{base}/Binary/{resource['id']}"}}
+    match resource["resourceType"]:
+        case "Media" if is_overlay(resource):
+            return {**resource, "content": _led(resource["content"], base)}
+        case "Media" if resource["content"].get("url", "").startswith("Binary/"):
+            return {**resource, "content": {**resource["content"], "url": f"{base}/Binary/{resource['id']}"}}
+        case "DiagnosticReport" if "presentedForm" in resource:
+            return {**resource, "presentedForm": [_led(each, base) for each in resource["presentedForm"]]}
+    return resource
+
+
+def _led(attachment: Json, base: str) -> Json:
+    url = attachment.get("url", "")
+    return {**attachment, "url": f"{base}/{url}"} if url.startswith("Binary/") else attachment
 
 
 def version_path(resource: Json) -> str:

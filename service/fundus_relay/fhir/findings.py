@@ -154,7 +154,7 @@ def _counted(lesions: Sequence[Lesion]) -> str:
 
 def _bounding_box(image: Image, sent: PreparedPicture, lesion: Lesion) -> Json:
     """The box in pixels of the source raster as stored, and how the submitted picture relates to it."""
-    box = _in_source(image, sent, lesion.box)
+    box = in_source(image, sent, lesion.box)
     numbers = {"xMin": box.x_min, "yMin": box.y_min, "xMax": box.x_max, "yMax": box.y_max}
     return {
         "url": names.LESION_BOUNDING_BOX,
@@ -189,7 +189,7 @@ def _in_dicom(image: Image) -> list[Json]:
     ]
 
 
-def _in_source(image: Image, sent: PreparedPicture, box: Box) -> Box:
+def in_source(image: Image, sent: PreparedPicture, box: Box) -> Box:
     """The box on the pixels it was found on.
 
     Raises:

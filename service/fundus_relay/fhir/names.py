@@ -23,9 +23,14 @@ RESULT_CODES: Final = f"{CANONICAL}/CodeSystem/netra-dr"
 LESION_BOUNDING_BOX: Final = profile("lesion-bounding-box")
 IMAGE_FRAME: Final = profile("image-frame")
 
+KEPT_BLOB: Final = profile("kept-blob")
+"""Extension of a Binary's `data` in our own store: the digest of the bytes. It never leaves us."""
+
 SID_RESULT: Final = f"{CANONICAL}/sid/result"
 SID_REPORT: Final = f"{CANONICAL}/sid/report"
 SID_IMAGE: Final = f"{CANONICAL}/sid/image"
+SID_OVERLAY: Final = f"{CANONICAL}/sid/overlay"
+SID_PAGE: Final = f"{CANONICAL}/sid/page"
 SID_DEVICE: Final = f"{CANONICAL}/sid/device"
 SID_STUDY: Final = f"{CANONICAL}/sid/study"
 

@@ -12,14 +12,16 @@ from datetime import datetime
 from fundus_relay.domain.analysis import AnalysisFailed, Graded, NotFundus, Ungradable
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.states import AcquisitionState, ImageState
-from fundus_relay.domain.values import Acquisition, Image, Json, Study
+from fundus_relay.domain.values import Acquisition, Image, Json, Pages, Study
 
-from . import codes, device, names
+from . import codes, device, names, pages
 from .findings import Setting, findings, is_unreadable
 from .identity import id_of, identifier
 from .narrative import narrative
 from .search_dates import intervals
 
+TITLE = "Retinal eye screening report, AI-generated"
+_NOT_DRAWN = "the photograph could not be shown with its boxes"
 _EYE_NAMES = {Laterality.RIGHT: "Right eye", Laterality.LEFT: "Left eye", None: "Eye, side not coded"}
 
 
@@ -28,10 +30,18 @@ class Report:
     """A report revision with our own ids; references among its parts are literal.
 
     Attributes:
-        resources: the DiagnosticReport first, then Observations, panels, Devices, Media and the Provenance.
+        resources: the DiagnosticReport first, then Observations, panels, Devices, Media, Binaries and the Provenance.
+        images: what it tells of, by eye.
+        pictured: those with an answer and a photograph.
+        numbers: by image id, `, image 1 of 2` when its eye has several.
+        missing: what it does not tell of, in sentences.
     """
 
     resources: tuple[Json, ...]
+    images: tuple[Image, ...]
+    pictured: tuple[Image, ...]
+    numbers: Mapping[str, str]
+    missing: tuple[str, ...]
 
     @property
     def diagnostic_report(self) -> Json:
@@ -70,6 +80,7 @@ def build_report(
     issued: datetime,
     public_url: str,
     organization: str,
+    made: Pages = Pages(),  # noqa: B008 - frozen
 ) -> Report:
     """Put a report revision together.
 
@@ -78,13 +89,15 @@ def build_report(
         media: the stored Media resources by id.
         acquisitions: what brings, or did not bring, photographs of the study from archives.
         issued: tells revisions apart at the EHR; whole milliseconds.
-        public_url: base under which the photographs can be fetched.
+        public_url: base under which photographs and pages can be fetched.
+        made: pages of this very revision, for people to look at.
 
     Raises:
         Unexplained: a lesion's box does not lie in the picture that the EHR knows.
     """
     told = _by_eye([image for image in images if image.state is not ImageState.CANCELLED])
-    setting = Setting(study, issued.isoformat(timespec="milliseconds"), organization, _labels(told))
+    numbers = _numbers(told)
+    setting = Setting(study, issued.isoformat(timespec="milliseconds"), organization, _labels(told, numbers))
     found = {image.id: findings(image, setting) for image in told}
     panels = [
         _panel([image for image in told if image.laterality is eye and found[image.id]], found, setting)
@@ -93,7 +106,14 @@ def build_report(
     observations = [each for image in told for each in found[image.id]]
     pictured = [image for image in told if found[image.id] and image.media_id in media]
     analysers = [device.analyser(is_standin=kind) for kind in sorted({image.is_standin for image in pictured})]
+    overlays = {
+        image.id: pages.overlay_media(image, media[image.media_id], made.overlays[image.id], setting, public_url)
+        for image in pictured
+        if image.id in made.overlays
+    }
     report = _report(study, told, [*panels, *observations], pictured, acquisitions, setting)
+    report = _with_pages(report, pictured, overlays, made, setting, public_url, revision)
+    asserted = [*observations, *panels, *overlays.values()]
     return Report(
         (
             report,
@@ -102,9 +122,43 @@ def build_report(
             *analysers,
             device.relay(),
             *(_media(image, media[image.media_id], setting, public_url) for image in pictured),
-            _provenance(report, [*observations, *panels], pictured, analysers, revision),
-        )
+            *overlays.values(),
+            *([pages.binary(made.sheet, setting, report)] if made.sheet else []),
+            *(pages.binary(made.overlays[of], setting, overlay) for of, overlay in overlays.items()),
+            _provenance(report, asserted, pictured, analysers, revision),
+        ),
+        tuple(told),
+        tuple(pictured),
+        numbers,
+        tuple(_missing(acquisitions)),
     )
+
+
+def _with_pages(
+    report: Json,
+    pictured: Sequence[Image],
+    overlays: Mapping[str, Json],
+    made: Pages,
+    setting: Setting,
+    public_url: str,
+    revision: int,
+) -> Json:
+    """The same, with what people look at; says of which photographs there is no such picture."""
+    drawn: list[Json] = []
+    for shown, image in zip(report["media"], pictured, strict=True):
+        drawn.append(shown)
+        if image.id in overlays:
+            comment = f"{setting.labels[image.id]}, {pages.WITH_BOXES}"
+            drawn.append({"comment": comment, "link": {"reference": f"Media/{overlays[image.id]['id']}"}})
+    lacking = [f" {setting.labels[id]}: {_NOT_DRAWN}." for id in made.not_drawn]
+    title = f"{TITLE}, revision {revision}"
+    form = [pages.attachment(made.sheet, setting, public_url, title)] if made.sheet else []
+    return {
+        **report,
+        "media": drawn,
+        "conclusion": report["conclusion"] + "".join(lacking),
+        **({"presentedForm": form} if form else {}),
+    }
 
 
 def _by_eye(images: Sequence[Image]) -> list[Image]:
@@ -112,18 +166,25 @@ def _by_eye(images: Sequence[Image]) -> list[Image]:
     return sorted(images, key=lambda image: list(_EYE_NAMES).index(image.laterality))
 
 
-def _labels(images: Sequence[Image]) -> dict[str, str]:
-    """What each image is called, by its id: its eye, and whatever tells it from the others of the report."""
+def _numbers(images: Sequence[Image]) -> dict[str, str]:
+    """Which of its eye's images each is, in words; empty when it is the only one."""
     of_eye = Counter(image.laterality for image in images)
-    days = {image.captured[:10] for image in images if image.captured}
     seen: Counter[Laterality | None] = Counter()
-    labels: dict[str, str] = {}
+    numbers: dict[str, str] = {}
     for image in images:
         eye = image.laterality
         seen[eye] += 1
-        number = f", image {seen[eye]} of {of_eye[eye]}" if of_eye[eye] > 1 else ""
+        numbers[image.id] = f", image {seen[eye]} of {of_eye[eye]}" if of_eye[eye] > 1 else ""
+    return numbers
+
+
+def _labels(images: Sequence[Image], numbers: Mapping[str, str]) -> dict[str, str]:
+    """What each image is called, by its id: its eye, and whatever tells it from the others of the report."""
+    days = {image.captured[:10] for image in images if image.captured}
+    labels: dict[str, str] = {}
+    for image in images:
         day = f" ({image.captured[:10]})" if image.captured and len(days) > 1 else ""
-        labels[image.id] = f"{_EYE_NAMES[eye]}{number}{day}"
+        labels[image.id] = f"{_EYE_NAMES[image.laterality]}{numbers[image.id]}{day}"
     return labels
 
 
@@ -152,7 +213,7 @@ def _report(
     setting: Setting,
 ) -> Json:
     named = identifier(names.SID_REPORT, study.key)
-    lines = [(setting.labels[image.id], _line(image)) for image in images]
+    lines = [(setting.labels[image.id], line_of(image)) for image in images]
     missing = [*_unseen(images), *_missing(acquisitions)]
     conclusion = " ".join([*(f"{which}: {text}." for which, text in lines), *missing, *_warnings(images)])
     is_partial = any(map(_is_incomplete, acquisitions)) or any(map(_is_outstanding, images))
@@ -165,7 +226,7 @@ def _report(
         **{name: study.context[name] for name in ("basedOn",) if name in study.context},
         "status": "partial" if is_partial else "preliminary",
         "category": [{"coding": [codes.OPHTHALMOLOGY]}, {"coding": [codes.IMAGING_SECTION]}],
-        "code": {"coding": [codes.SCREENING_REPORT], "text": "Retinal eye screening report, AI-generated"},
+        "code": {"coding": [codes.SCREENING_REPORT], "text": TITLE},
         "subject": study.subject,
         **{name: study.context[name] for name in ("encounter",) if name in study.context},
         **_effective(pictured),
@@ -212,7 +273,7 @@ def _is_outstanding(image: Image) -> bool:
     return image.state not in {ImageState.ANSWERED, ImageState.REJECTED, ImageState.CANCELLED}
 
 
-def _line(image: Image) -> str:
+def line_of(image: Image) -> str:
     """An image's result in words."""
     match image.analysis:
         case Graded(has_retinopathy=True) as graded:
@@ -238,7 +299,7 @@ def _line(image: Image) -> str:
 
 def _said(image: Image, setting: Setting) -> str:
     """An image's result in one sentence that says whose it is."""
-    return f"{setting.labels[image.id]}: {_line(image)} ({device.METHODS[image.is_standin]})."
+    return f"{setting.labels[image.id]}: {line_of(image)} ({device.METHODS[image.is_standin]})."
 
 
 def _cautions(images: Sequence[Image]) -> list[str]:
@@ -299,11 +360,15 @@ def _media(image: Image, stored: Json, setting: Setting, public_url: str) -> Jso
 
 
 def _provenance(
-    report: Json, observations: Sequence[Json], images: Sequence[Image], analysers: Sequence[Json], revision: int
+    report: Json, asserted: Sequence[Json], images: Sequence[Image], analysers: Sequence[Json], revision: int
 ) -> Json:
-    """Who made this revision of what."""
+    """Who made this revision of what.
+
+    Args:
+        asserted: Observations, and pictures that were drawn.
+    """
     named = {"system": names.SID_REPORT, "value": f"{report['identifier'][0]['value']}/provenance/{revision}"}
-    targets = [f"DiagnosticReport/{report['id']}", *(f"Observation/{each['id']}" for each in observations)]
+    targets = [f"DiagnosticReport/{report['id']}", *(f"{each['resourceType']}/{each['id']}" for each in asserted)]
     author, assembler = (
         {"coding": [{"system": names.PROVENANCE_PARTICIPANT, "code": code, "display": code.capitalize()}]}
         for code in ("author", "assembler")

@@ -13,6 +13,7 @@ from fundus_relay.domain.values import Json
 from . import names
 from .identity import id_of
 from .narrative import narrative
+from .pages import is_overlay, replaced
 
 ENTERED_IN_ERROR = "entered-in-error"
 WITHDRAWN = "Withdrawn: a later revision of the report no longer says this."
@@ -21,8 +22,17 @@ _PHOTOGRAPHS = "Its photographs were taken back by their sender; no statement is
 
 
 def withdrawn(resource: Json) -> Json:
-    """A DiagnosticReport, Observation or Media that no longer stands."""
+    """A DiagnosticReport, Observation, Media or Binary that no longer stands."""
+    if resource["resourceType"] == "Binary":
+        return replaced(resource)
     taken_back = {**resource, "status": ENTERED_IN_ERROR}
+    if is_overlay(resource):
+        content = {"contentType": resource["content"]["contentType"], "title": "Withdrawn"}
+        return {
+            **taken_back,
+            "content": content,
+            "text": narrative(["Withdrawn: no report shows this picture any more."]),
+        }
     if resource["resourceType"] == "Media":
         return {**taken_back, "text": narrative(["Withdrawn: no report refers to this photograph any more."])}
     if resource["resourceType"] == "DiagnosticReport":
@@ -43,8 +53,11 @@ def withdrawn_report(said: Sequence[Json], *, revision: int, issued: str) -> tup
 def _taken_back(resource: Json, report: Json, revision: int, issued: str) -> Json:
     match resource["resourceType"]:
         case "DiagnosticReport" | "Observation":
+            told = {name: value for name, value in resource.items() if name != "presentedForm"}
+            return {**withdrawn(told), "issued": issued}
+        case "Media" if is_overlay(resource):
             return {**withdrawn(resource), "issued": issued}
-        case "Media":
+        case "Media" | "Binary":
             return withdrawn(resource)
         case "Provenance":
             named = {"system": names.SID_REPORT, "value": f"{report['identifier'][0]['value']}/provenance/{revision}"}

@@ -1,4 +1,5 @@
-"""Collecting pictures that no row knows: their request failed after they were durable and before anything was said.
+"""Collecting bytes that no row knows: their request failed after they were durable and before anything was said, or
+they were drawn for a report that then said something else, or whose later revision does not have them.
 
 How this works: pictures lie on 256 shelves by the beginning of their digest. Each round looks at one of them, so no
 round holds more than a small part of all digests, and each shelf is seen within two days.

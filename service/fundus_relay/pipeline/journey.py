@@ -10,7 +10,6 @@ us at least once; the only step that must not simply be repeated is the upload, 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
 from typing import assert_never
 
@@ -31,6 +30,7 @@ from fundus_relay.imaging.preparation import prepare
 
 from .ambiguity import settle_upload
 from .interpret import interpret
+from .kept import kept
 from .ports import Job, Ports
 from .receipt import keep_receipt
 from .rules import Rules
@@ -77,13 +77,13 @@ def next_step(image: Image) -> Step | None:
 async def prepare_image(image: Image, ports: Ports, rules: Rules) -> bool:
     """received → prepared: what the analyser may see, and the way back to the source's pixels."""
     async with ports.decoding:
-        picture = await _kept(image.source.sha256, ports)
+        picture = await kept(image.source.sha256, ports)
         try:
             prepared = await asyncio.to_thread(prepare, picture, frame=image.source.frame)
         except Rejected as why:
             return await end(image, ImageState.REJECTED, why, ports)
         advice = () if rules.precheck is Precheck.OFF else await asyncio.to_thread(advise, prepared.picture)
-        kept = PreparedPicture(
+        stored = PreparedPicture(
             sha256=await ports.blobs.put(prepared.picture),
             media_type=prepared.media_type,
             size=prepared.size,
@@ -93,21 +93,10 @@ async def prepare_image(image: Image, ports: Ports, rules: Rules) -> bool:
     is_held = bool(advice) and rules.precheck is Precheck.HOLD
     async with ports.ledger.transaction() as tx:
         state, reason = (ImageState.PARKED, advice[0]) if is_held else (ImageState.PREPARED, None)
-        moved = await tx.move_image(image, state, reason=reason, prepared=kept, advice=advice, attempt=0, due_at=None)
+        moved = await tx.move_image(image, state, reason=reason, prepared=stored, advice=advice, attempt=0, due_at=None)
         if is_held:
             await tx.enqueue(Job.STUDY, image.study_id)
     return moved is not None and not is_held
-
-
-async def _kept(sha256: str, ports: Ports) -> bytes:
-    """A picture as it was kept; nothing else is ever analysed in its place. Raises PictureLost."""
-    try:
-        picture = await ports.blobs.get(sha256)
-    except KeyError as why:
-        raise PictureLost from why
-    if (await asyncio.to_thread(hashlib.sha256, picture)).hexdigest() != sha256:
-        raise PictureLost
-    return picture
 
 
 async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
@@ -117,7 +106,7 @@ async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
     sending: Image | None = None
     try:
         async with ports.analyser.ready() as hand_in:
-            picture = await _kept(image.prepared.sha256, ports)
+            picture = await kept(image.prepared.sha256, ports)
             # only now, so that nothing slow lies between `sending` and the upload
             sending = await _commit_to_send(image, ports)
             if sending is None:

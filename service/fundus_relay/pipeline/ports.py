@@ -199,12 +199,15 @@ class HealthRecord(Protocol):
     async def publish(self, resources: Sequence[Json], *, revision: int) -> Written:
         """Bring a report revision to the EHR exactly once: search by identifier, write, read back.
 
+        Pages for people go along as the destination wants them; see `fhir.carriage`.
+
         Doing it twice, or eight times at once, is doing it once.
 
         Raises:
             RecordUnavailable: try the same again later (`retry_after` when told).
             RecordCredentialsRefused: the same, once an operator has mended the token or its rights.
             RecordRefused: waiting does not cure it; its message says what a person must do.
+            StoreUnavailable: the pages cannot be read now.
         """
         ...
 
@@ -474,7 +477,7 @@ class Ledger(Protocol):
         ...
 
     async def unknown_pictures(self, digests: Sequence[str]) -> Sequence[str]:
-        """Those that are neither the source of an image nor what was made of one."""
+        """Those that are neither the source of an image, nor what was made of one, nor a page that a report has."""
         ...
 
     async def census(self) -> Census: ...

@@ -27,6 +27,7 @@ class Rules:
         modalities: of instances that are photographs; when a study has none, those of `other_modalities` are taken.
         sop_classes: of instances that are taken at all.
         max_instance_bytes: of one DICOM file. max_pixels: of one of its frames.
+        sheet, overlays: whether any destination is to get the PDF, or pictures with boxes; else none are made.
         retry_horizon: by destination, of trying to deliver.
         public_url: base of our FHIR endpoint as others see it.
         organization: shown as the report's performer.
@@ -37,6 +38,8 @@ class Rules:
     retry_horizon: Mapping[str, timedelta]
     poll_interval: timedelta = timedelta(seconds=90)
     give_up_after: timedelta = timedelta(minutes=30)
+    sheet: bool = True
+    overlays: bool = True
     settle_lost_after: timedelta = timedelta(seconds=15)
     keep_trying_for: timedelta = timedelta(minutes=10)
     most_declines: int = 12

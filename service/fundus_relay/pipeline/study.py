@@ -2,41 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
 
 from fundus_relay.domain.analysis import AnalysisFailed
 from fundus_relay.domain.errors import PatientMismatch
 from fundus_relay.domain.states import IMAGE_SETTLED, AcquisitionState, DeliveryState, ImageState, StudyState
-from fundus_relay.domain.values import Acquisition, Delivery, Image, Json, Study
-from fundus_relay.fhir.report import build_report, fingerprint
+from fundus_relay.domain.values import Acquisition, Delivery, Image, Json, Pages, Study
+from fundus_relay.fhir.pages import is_overlay
+from fundus_relay.fhir.report import Report, build_report, fingerprint
 from fundus_relay.fhir.withdrawn import withdrawn, withdrawn_report
 
 from .poll import ON_HOLD
 from .ports import Job, Ports, Transaction
+from .render import render
 from .rules import Rules
 from .tasks import refresh_tasks
 from .withdrawal import cancel_if_withdrawn
 
 
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A report revision that is decided on and not issued yet.
+
+    Attributes:
+        study: with this revision.
+        told: the images that it tells of; none of them has an answer when the report is to be withdrawn.
+        report: without the pages that people look at, or None when it is to be withdrawn.
+    """
+
+    study: Study
+    told: Sequence[Image]
+    acquisitions: Sequence[Acquisition]
+    media: Mapping[str, Json]
+    earlier: Sequence[Delivery]
+    issued: datetime
+    report: Report | None
+
+    def says_the_same(self, other: _Draft) -> bool:
+        """Whether pages that were made for that one are right for this one."""
+        is_same_report = self.report is not None and other.report is not None and self.report == other.report
+        return is_same_report and self.study.revision == other.study.revision
+
+
 async def report_study(study_id: str, ports: Ports, rules: Rules) -> None:
-    """Bring the study's report, deliveries and Tasks up to date with its images, in one commit."""
-    async with ports.ledger.transaction() as tx:
-        study = await tx.study(study_id)
-        if study is None:
-            return
-        images = [await cancel_if_withdrawn(image, tx) or image for image in await tx.images(study_id)]
-        told = [image for image in images if image.state is not ImageState.CANCELLED]
-        acquisitions = await tx.acquisitions(study_id)
-        is_due = is_reportable(told) or (study.revision > 0 and len(told) < len(images))
-        if any(holds_back(each, ports, rules) for each in acquisitions):
-            is_due = False
-        if is_due and (digest := fingerprint(study, told, acquisitions)) != study.fingerprint:
-            study = replace(study, state=StudyState.REPORTED, revision=study.revision + 1, fingerprint=digest)
-            await _issue(tx, study, told, acquisitions, ports, rules)
+    """Bring the study's report, deliveries and Tasks up to date with its images.
+
+    What people look at is drawn between two looks at the study, while nothing of it is locked. The second look issues
+    the revision in one commit, if it would still say the same; else what it would say now is drawn, and so on.
+    """
+    drawn: _Draft | None = None
+    pages = Pages()
+    while True:
+        async with ports.ledger.transaction() as tx:
+            draft = await _look(tx, study_id, drawn, ports, rules)
+            if draft is None:
+                return
+            if draft.report is None or (drawn is not None and draft.says_the_same(drawn)):
+                await _issue(tx, draft, pages, ports, rules)
+                return
+        pages, drawn = await render(draft.report, draft.study.revision, ports, rules), draft
+
+
+async def _look(tx: Transaction, study_id: str, drawn: _Draft | None, ports: Ports, rules: Rules) -> _Draft | None:
+    """The next revision of the study's report, if one is due. Its Tasks are brought up to date."""
+    study = await tx.study(study_id)
+    if study is None:
+        return None
+    images = [await cancel_if_withdrawn(image, tx) or image for image in await tx.images(study_id)]
+    told = [image for image in images if image.state is not ImageState.CANCELLED]
+    acquisitions = await tx.acquisitions(study_id)
+    is_due = is_reportable(told) or (study.revision > 0 and len(told) < len(images))
+    if any(holds_back(each, ports, rules) for each in acquisitions):
+        is_due = False
+    digest = fingerprint(study, told, acquisitions)
+    is_new = is_due and digest != study.fingerprint
+    if drawn is None or not is_new:  # else `_issue` does, when there is more to tell
         await refresh_tasks(tx, study, images)
+    if not is_new:
+        return None
+    study = replace(study, state=StudyState.REPORTED, revision=study.revision + 1, fingerprint=digest)
+    earlier = await tx.deliveries(study.id)
+    issued = _issued(drawn.issued if drawn else ports.clock.now(), earlier)
+    media = await _media(tx, told)
+    is_withdrawn = not has_answer(told) and earlier
+    report = None if is_withdrawn else _told(study, told, media, acquisitions, issued, Pages(), rules)
+    return _Draft(study, told, acquisitions, media, earlier, issued, report)
 
 
 def is_reportable(images: Sequence[Image]) -> bool:
@@ -67,34 +120,22 @@ def is_settled(image: Image) -> bool:
     return image.state in IMAGE_SETTLED or (image.state is ImageState.ANALYSING and image.reason == ON_HOLD)
 
 
-async def _issue(
-    tx: Transaction,
-    study: Study,
-    images: Sequence[Image],
-    acquisitions: Sequence[Acquisition],
-    ports: Ports,
-    rules: Rules,
-) -> None:
-    """Store a report revision and make it due at every destination.
-
-    Args:
-        images: what the report tells of; when none of them has an answer any more, the report is withdrawn.
-    """
-    now = ports.clock.now()
-    earlier = await tx.deliveries(study.id)
-    issued = _issued(now, earlier)
+async def _issue(tx: Transaction, draft: _Draft, pages: Pages, ports: Ports, rules: Rules) -> None:
+    """Store a report revision and make it due at every destination."""
+    study, earlier = draft.study, draft.earlier
     said = earlier[-1].resources if earlier else ()
-    if has_answer(images) or not said:
-        told = await _told(tx, study, images, acquisitions, issued, rules)
+    if draft.report is not None:
+        told = _told(study, draft.told, draft.media, draft.acquisitions, draft.issued, pages, rules).resources
         gone = _no_longer_said(said, told)
-        # the EHR's Observations are withdrawn by whoever writes the report there; a Media is not, so it goes along
-        resources = (*told, *(each for each in gone if each["resourceType"] == "Media"))
+        # the EHR's Observations are withdrawn by whoever writes the report there; nobody does that for the others
+        resources = (*told, *(each for each in gone if each["resourceType"] != "Observation"))
     else:
-        resources = withdrawn_report(said, revision=study.revision, issued=issued.isoformat(timespec="milliseconds"))
+        issued = draft.issued.isoformat(timespec="milliseconds")
+        resources = withdrawn_report(said, revision=study.revision, issued=issued)
         gone = ()
     for resource in (*resources, *gone):
-        if resource["resourceType"] != "Media":  # ours is the one that was sent
-            await tx.resources.put(_for_our_readers(resource, study))
+        if resource["resourceType"] != "Media" or is_overlay(resource):  # the photograph is the one that was sent
+            await tx.resources.put(_for_our_readers(resource, study, rules.public_url))
     await tx.save_study(study)
     for destination in ports.records:
         delivery = Delivery(
@@ -105,10 +146,11 @@ async def _issue(
             state=DeliveryState.DUE,
             resources=resources,
             report_id=resources[0]["id"],
-            since=now,
+            since=ports.clock.now(),
         )
         await tx.add_delivery(delivery)
         await tx.enqueue(Job.DELIVERY, delivery.id)
+    await refresh_tasks(tx, study)
 
 
 def _issued(now: datetime, earlier: Sequence[Delivery]) -> datetime:
@@ -120,19 +162,25 @@ def _issued(now: datetime, earlier: Sequence[Delivery]) -> datetime:
     return max([now.replace(microsecond=now.microsecond // 1000 * 1000), *before])
 
 
-async def _told(
-    tx: Transaction,
-    study: Study,
-    images: Sequence[Image],
-    acquisitions: Sequence[Acquisition],
-    issued: datetime,
-    rules: Rules,
-) -> tuple[Json, ...]:
+async def _media(tx: Transaction, images: Sequence[Image]) -> Mapping[str, Json]:
+    """The stored Media of these images, by id."""
     media: dict[str, Json] = {}
     for image in images:
         if (resource := await tx.resources.read("Media", image.media_id)) is not None:
             media[image.media_id] = resource
-    report = build_report(
+    return media
+
+
+def _told(
+    study: Study,
+    images: Sequence[Image],
+    media: Mapping[str, Json],
+    acquisitions: Sequence[Acquisition],
+    issued: datetime,
+    pages: Pages,
+    rules: Rules,
+) -> Report:
+    return build_report(
         study,
         images,
         media,
@@ -141,26 +189,41 @@ async def _told(
         issued=issued,
         public_url=rules.public_url,
         organization=rules.organization,
+        made=pages,
     )
-    return report.resources
 
 
 def _no_longer_said(said: Sequence[Json], told: Sequence[Json]) -> tuple[Json, ...]:
     """What the revision before had and this one has not, such as the panel of an eye that was corrected."""
-    still = {_name_at_ehr(each) for each in told if "identifier" in each}
+    still = {_name_at_ehr(each) for each in told if each["resourceType"] in _WITHDRAWN}
     return tuple(
-        withdrawn(each)
-        for each in said
-        if each["resourceType"] in {"Observation", "Media"} and _name_at_ehr(each) not in still
+        withdrawn(each) for each in said if each["resourceType"] in _WITHDRAWN and _name_at_ehr(each) not in still
     )
 
 
-def _name_at_ehr(resource: Json) -> tuple[str, str]:
+_WITHDRAWN = frozenset({"Observation", "Media", "Binary"})
+
+
+def _name_at_ehr(resource: Json) -> tuple[str, str, str]:
     """What the EHR finds it by: a picture stays the same there, whichever Media of ours brought it."""
-    return resource["resourceType"], resource["identifier"][0]["value"]
+    if resource["resourceType"] == "Binary":
+        return "Binary", "", resource["id"]
+    named = resource["identifier"][0]
+    return resource["resourceType"], named["system"], named["value"]
 
 
-def _for_our_readers(resource: Json, study: Study) -> Json:
+def _for_our_readers(resource: Json, study: Study, public_url: str) -> Json:
     """The resource with its references as our own endpoint knows them; the EHR's form may be a search."""
     ours = {**study.context.get("ours", {}), "subject": study.context.get("subject")}
-    return {**resource, **{name: reference for name, reference in ours.items() if reference and name in resource}}
+    told = {**resource, **{name: reference for name, reference in ours.items() if reference and name in resource}}
+    if "presentedForm" in told:
+        told["presentedForm"] = [_ours(each, public_url) for each in told["presentedForm"]]
+    if is_overlay(told):
+        told["content"] = _ours(told["content"], public_url)
+    return told
+
+
+def _ours(attachment: Json, public_url: str) -> Json:
+    """An attachment that leads to our own endpoint, by whichever name a reader calls that."""
+    stated = {"url": attachment["url"].removeprefix(f"{public_url}/")} if "url" in attachment else {}
+    return {**attachment, **stated}

@@ -15,6 +15,8 @@ from fundus_relay.domain.errors import InvalidResource, Issue, UploadAmbiguous
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Accepted, Entry, Image, Json
+from fundus_relay.fhir.intake.rules import DRAWN
+from fundus_relay.fhir.pages import is_overlay
 from fundus_relay.fhir.withdrawn import ENTERED_IN_ERROR
 
 from .ports import Job, Transaction
@@ -28,11 +30,13 @@ async def take_back(entry: Entry, tx: Transaction) -> Accepted | None:
     What was stored stays, but for its status; whatever else the entry holds is not looked at. Twice is once.
 
     Raises:
-        InvalidResource: we do not know this Media, or it was withdrawn and is to stand again.
+        InvalidResource: we do not know this Media, or it was withdrawn and is to stand again, or we drew it.
     """
     if entry.resource["resourceType"] != "Media":
         return None
     before = await tx.resources.read("Media", entry.resource["id"]) if entry.method == "PUT" else None
+    if before is not None and is_overlay(before):
+        raise InvalidResource(Issue(entry.element, "business-rule", DRAWN, "media-drawn"))
     is_known_wrong = before is not None and before["status"] == ENTERED_IN_ERROR
     if entry.resource["status"] != ENTERED_IN_ERROR:
         if is_known_wrong:

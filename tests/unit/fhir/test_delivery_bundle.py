@@ -17,7 +17,7 @@ from fundus_relay.fhir.delivery_bundle import delivery_bundle, identifier_of, is
 from fundus_relay.pipeline.identity import criterion
 
 BASE = "https://ehr.example/fhir"
-TOLD = STORIES["right-referable-left-ungradable"].told().resources
+TOLD = STORIES["right-referable-left-ungradable"].linked()
 REPORT = f"DiagnosticReport/{TOLD[0]['id']}"
 
 
@@ -32,7 +32,7 @@ def entry_of(bundle: Json, kind: str) -> Json:
 
 @pytest.mark.parametrize("name", STORIES)
 def test_every_story_is_a_transaction_whose_inner_references_are_resolved(name: str) -> None:
-    resources = STORIES[name].told().resources
+    resources = STORIES[name].linked()
 
     bundle = delivery_bundle(resources, {}, [], BASE)
 

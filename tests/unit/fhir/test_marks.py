@@ -43,14 +43,14 @@ def test_nothing_empty_is_left_behind() -> None:
 
 @pytest.mark.parametrize("name", STORIES)
 def test_the_default_sends_everything_as_it_is(name: str) -> None:
-    bundle = delivery_bundle(STORIES[name].told().resources, {}, [], "https://ehr.example")
+    bundle = delivery_bundle(STORIES[name].linked(), {}, [], "https://ehr.example")
 
     assert marked(bundle, ai_label=True, profiles=True) == bundle
 
 
 @pytest.mark.parametrize("name", STORIES)
 def test_without_the_label_everything_still_says_that_an_ai_speaks(name: str) -> None:
-    bundle = delivery_bundle(STORIES[name].told().resources, {}, [], "https://ehr.example")
+    bundle = delivery_bundle(STORIES[name].linked(), {}, [], "https://ehr.example")
 
     sent = [each["resource"] for each in marked(bundle, ai_label=False, profiles=False)["entry"]]
 

@@ -114,12 +114,12 @@ def parts(component: Json) -> Json:
 
 @EVERY_STORY
 def test_a_story_is_told_as_its_golden_file_has_it(name: str) -> None:
-    assert json.loads(json.dumps(STORIES[name].told().resources)) == json.loads(golden(name).read_text())
+    assert json.loads(json.dumps(STORIES[name].linked())) == json.loads(golden(name).read_text())
 
 
 @EVERY_STORY
 def test_every_resource_is_fhir(name: str) -> None:
-    for resource in STORIES[name].told().resources:
+    for resource in STORIES[name].linked():
         kind = resource["resourceType"]
         model = getattr(import_module(f"fhir.resources.R4B.{kind.lower()}"), kind)
         again = json.loads(model.model_validate(resource).model_dump_json())
@@ -128,7 +128,7 @@ def test_every_resource_is_fhir(name: str) -> None:
 
 @EVERY_STORY
 def test_what_the_library_does_not_check_holds_too(name: str) -> None:
-    for resource in STORIES[name].told().resources:
+    for resource in STORIES[name].linked():
         kind = resource["resourceType"]
         assert resource.get("status") in STATUSES.get(kind, {None})
         assert re.fullmatch(r"[A-Za-z0-9.-]{1,64}", resource["id"])
@@ -154,16 +154,16 @@ def test_every_statement_says_who_when_and_that_a_machine_made_it(name: str) -> 
 @EVERY_STORY
 def test_every_reference_leads_to_a_part_of_the_report_or_to_what_the_ehr_has(name: str) -> None:
     story = STORIES[name]
-    inside = {f"{each['resourceType']}/{each['id']}" for each in story.told().resources}
+    inside = {f"{each['resourceType']}/{each['id']}" for each in story.linked()}
     outside = set(references_in([story.study.subject, story.study.context]))
     # a parked image shows no picture in the report but its Observation names it, as the sender's own Media
     own = {f"Media/{image.media_id}" for image in story.images}
-    assert set(references_in(list(story.told().resources))) <= inside | outside | own
+    assert set(references_in(list(story.linked()))) <= inside | outside | own
 
 
 @EVERY_STORY
 def test_no_pixels_and_no_identity_that_two_things_share(name: str) -> None:
-    resources = STORIES[name].told().resources
+    resources = STORIES[name].linked()
     assert not any("data" in each.get("content", {}) for each in resources)
     assert len({each["id"] for each in resources}) == len(resources)
     stated = [(each["identifier"][0]["system"], each["identifier"][0]["value"]) for each in resources[:-1]]
@@ -174,7 +174,7 @@ def test_no_pixels_and_no_identity_that_two_things_share(name: str) -> None:
 
 
 def test_of_an_eye_that_was_not_photographed_nothing_else_is_said() -> None:
-    resources = list(STORIES["one-eye-missing"].told().resources)
+    resources = list(STORIES["one-eye-missing"].linked())
 
     assert codes.EYES[RIGHT]["coding"][0]["code"] not in set(codes_in(resources))
     assert "right eye" not in UNSEEN.sub("", json.dumps(resources)).lower()
@@ -321,12 +321,12 @@ def test_the_words_of_every_result_say_that_a_machine_made_it_and_which(name: st
 @EVERY_STORY
 def test_every_resource_has_words_that_name_what_it_is_about(name: str) -> None:
     about = {"Device": "by ", "Media": "fundus photograph", "Provenance": "Revision ", "Observation": " eye|Eye, side"}
-    for each in STORIES[name].told().resources:
+    for each in STORIES[name].linked():
         assert re.search(about.get(each["resourceType"], " eye|Eye, side"), in_words(each))
 
 
 def test_the_words_of_what_is_taken_back_make_no_statement_any_more() -> None:
-    said = STORIES["right-referable-left-ungradable"].told().resources
+    said = STORIES["right-referable-left-ungradable"].linked()
     for each in withdrawn_report(said, revision=2, issued="2026-11-26T09:30:15.250+00:00"):
         if each["resourceType"] != "Device":
             assert "ithdrawn" in in_words(each)
@@ -515,7 +515,7 @@ def test_the_normal_eye_is_the_only_one_that_reads_not_detected() -> None:
 def test_every_analysed_image_says_which_raster_it_is_and_what_the_analyser_was_given(name: str) -> None:
     story = STORIES[name]
     by_media = {f"Media/{image.media_id}": image for image in story.images}
-    gradability = [each for each in story.told().resources if "image-gradability" in json.dumps(each.get("code", {}))]
+    gradability = [each for each in story.linked() if "image-gradability" in json.dumps(each.get("code", {}))]
 
     assert gradability
     for each in gradability:

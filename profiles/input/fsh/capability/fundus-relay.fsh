@@ -16,6 +16,7 @@ Description: "What every instance of the service can do; GET metadata gives the 
 * rest.resource[+].type = #Media
 * rest.resource[=].supportedProfile[+] = "https://fundus-relay.dev/fhir/StructureDefinition/accepted-media"
 * rest.resource[=].supportedProfile[+] = "https://fundus-relay.dev/fhir/StructureDefinition/published-media"
+* rest.resource[=].supportedProfile[+] = "https://fundus-relay.dev/fhir/StructureDefinition/overlay-media"
 * rest.resource[=].supportedProfile[+] = "https://fundus-relay.dev/fhir/StructureDefinition/acquired-media"
 * rest.resource[=].supportedProfile[+] = "https://fundus-relay.dev/fhir/StructureDefinition/withdrawn-media"
 * rest.resource[=].interaction[+].code = #create
@@ -523,6 +524,7 @@ Description: "What every instance of the service can do; GET metadata gives the 
 * rest.resource[=].searchInclude[+] = "Provenance:patient"
 * rest.resource[=].searchInclude[+] = "Provenance:target"
 * rest.resource[+].type = #Binary
+* rest.resource[=].supportedProfile[+] = "https://fundus-relay.dev/fhir/StructureDefinition/report-page"
 * rest.resource[=].interaction[+].code = #read
 * rest.resource[+].type = #StructureDefinition
 * rest.resource[=].interaction[+].code = #read

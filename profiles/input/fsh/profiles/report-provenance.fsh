@@ -4,7 +4,7 @@ Id: report-provenance
 Title: "Provenance of a report revision"
 Description: "Who made this revision of what from which photographs."
 * target 1..
-* target only Reference(DiagnosticReport or Observation)
+* target only Reference(DiagnosticReport or Observation or Media)
 * reason 1..1
 * reason = $v3-value#AIAST
 * agent 1..

@@ -20,5 +20,7 @@ Description: "One report of a study, AI-generated and unreviewed until a person 
 * issued 1..1
 * performer 1..
 * media.link only Reference(Media)
+* presentedForm.contentType 1..1
+* presentedForm.title 1..1
 * conclusion 1..1
 * conclusionCode 0..0

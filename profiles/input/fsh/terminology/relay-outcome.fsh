@@ -30,6 +30,7 @@ Description: "Codes of an OperationOutcome's issues: of one element of a request
   * #json-malformed "json malformed" "The body is not JSON, or too deep or too complex."
   * #laterality-conflict "laterality conflict" "The codes of `bodySite` name two eyes, or the same picture was sent as the other eye."
   * #match-differs "match differs" "A conditional create finds a Media that has another picture or another patient."
+  * #media-drawn "media drawn" "This is a picture that a report's boxes were drawn on, and no photograph."
   * #media-not-completed "media not completed" "`status` does not say that the photograph is finished."
   * #media-withdrawn "media withdrawn" "This Media was entered in error; send the photograph as a new one."
   * #method-not-supported "method not supported" "A Bundle's entry asks for another method than POST and PUT."

@@ -135,6 +135,8 @@ class PostgresLedger:
     async def unknown_pictures(self, digests: Sequence[str]) -> Sequence[str]:
         rows = await self._run(
             "select digest from unnest(%s::text[]) as digest"
+            " where not exists (select from resource where kind = 'Binary' and is_newest"
+            "                    and content #>> '{_data,extension,0,valueString}' = digest)"
             " except (select source_sha256 from image union all select prepared ->> 'sha256' from image)",
             [list(digests)],
         )

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,8 +25,12 @@ from fundus_relay.adapters.bounded import ask
 from fundus_relay.domain.errors import RecordRefused, RecordUnavailable
 from fundus_relay.domain.values import Json, Written
 from fundus_relay.fhir import names
+from fundus_relay.fhir.carriage import Manner, carried, travelling
 from fundus_relay.fhir.delivery_bundle import delivery_bundle, identifier_of, is_withdrawn, token_of
 from fundus_relay.fhir.marks import marked
+from fundus_relay.fhir.pages import is_overlay
+from fundus_relay.fhir.withdrawn import ENTERED_IN_ERROR
+from fundus_relay.pipeline.ports import Blobs
 from fundus_relay.settings import Destination
 
 from .answers import PreconditionFailed, check, moment, read_searchset
@@ -43,9 +49,15 @@ FHIR_JSON = "application/fhir+json"
 class FhirTransactionRecord:
     """See `ports.HealthRecord`."""
 
-    def __init__(self, destination: Destination, client: httpx.AsyncClient) -> None:
+    def __init__(self, destination: Destination, client: httpx.AsyncClient, blobs: Blobs) -> None:
+        """
+        Args:
+            blobs: where the pages lie that a report refers to.
+        """
         self._base = destination.base_url.rstrip("/")
         self._client = client
+        self._blobs = blobs
+        self._manner = Manner(destination.pdf, destination.overlays)
         self._patience = 4 * destination.timeout
         self._ai_label, self._profiles = destination.ai_label, destination.profiles
         self._headers = {"Accept": FHIR_JSON}
@@ -53,13 +65,14 @@ class FhirTransactionRecord:
             self._headers["Authorization"] = f"Bearer {destination.bearer_token.get_secret_value()}"
 
     async def publish(self, resources: Sequence[Json], *, revision: int) -> Written:
+        resources = carried(resources, self._manner, await self._pages(resources))
         known = await self._search(resources)
         resources = await self._with_names_at_ehr(resources)
         report = resources[0]
         at_ehr = known.get(_name(report))
         if at_ehr is not None:
             age = moment(at_ehr.get("issued")) - moment(report["issued"])
-            if age == timedelta(0) and _missing(resources, known) is None and not _is_of_nobody(at_ehr):
+            if age == timedelta(0) and await self._missing(resources, known) is None and not _is_of_nobody(at_ehr):
                 return Written(at_ehr["id"])
             _refuse_signed(known)
             if age > timedelta(0):
@@ -67,6 +80,17 @@ class FhirTransactionRecord:
         withdrawn = await self._no_longer_said(at_ehr, known) if at_ehr else []
         await self._write(resources, known, withdrawn)
         return await self._read_back(resources)
+
+    async def _pages(self, resources: Sequence[Json]) -> dict[str, bytes]:
+        """The bytes of the pages that go along, by Binary id. One that is lost is linked to, and keeps nothing back.
+
+        Raises: StoreUnavailable.
+        """
+        pages: dict[str, bytes] = {}
+        for page, digest in travelling(resources, self._manner):
+            with suppress(KeyError):
+                pages[page] = await self._blobs.get(digest)
+        return pages
 
     async def _write(self, resources: Sequence[Json], known: Mapping[str, Json], withdrawn: Sequence[Json]) -> None:
         bundle = delivery_bundle(resources, known, withdrawn, self._base)
@@ -82,11 +106,28 @@ class FhirTransactionRecord:
     async def _read_back(self, resources: Sequence[Json]) -> Written:
         """See that the EHR holds this revision, whole. Raises RecordUnavailable when it does not (yet)."""
         known = await self._search(resources)
-        if (missing := _missing(resources, known)) is not None:
+        if (missing := await self._missing(resources, known)) is not None:
             raise RecordUnavailable(f"read-back: {missing}")
         if _is_of_nobody(known[_name(resources[0])]):
             raise RecordRefused("patient-not-resolved: the EHR keeps our search for the patient instead of the patient")
         return Written(known[_name(resources[0])]["id"])
+
+    async def _missing(self, resources: Sequence[Json], known: Mapping[str, Json]) -> str | None:
+        """What the EHR lacks of this revision, or None when it is there, whole."""
+        if (missing := _missing(resources, known)) is not None:
+            return missing
+        for page in resources:
+            if page["resourceType"] == "Binary" and not await self._has(page):
+                return "a Binary is missing"
+        return None
+
+    async def _has(self, page: Json) -> bool:
+        """Whether a Binary, which nothing can be searched for by, is there."""
+        try:
+            await self._ask("GET", f"/{_name(page)}")
+        except RecordRefused:
+            return False
+        return True
 
     async def _with_names_at_ehr(self, resources: Sequence[Json]) -> Sequence[Json]:
         """The same with every order, visit or study that is known by identifier named as the EHR can take it.
@@ -177,10 +218,34 @@ def _missing(resources: Sequence[Json], known: Mapping[str, Json]) -> str | None
         return "an Observation is of another revision"
     if sorted(_result_ids(at_ehr)) != sorted(each["id"] for each in present):
         return "the report does not refer to its Observations"
+    if (lacking := _missing_page(resources, at_ehr, known)) is not None:
+        return lacking
     subject = _literal(at_ehr.get("subject"))
     if not subject or any(_literal(each.get("subject")) != subject for each in present):
         return "the report and its Observations are not about one patient"
     return None
+
+
+def _missing_page(resources: Sequence[Json], at_ehr: Json, known: Mapping[str, Json]) -> str | None:
+    """What the EHR lacks of what people look at."""
+    for form in resources[0].get("presentedForm", []):
+        if not any(map(partial(_is_same_file, form), _dicts(at_ehr.get("presentedForm")))):
+            return "the report has not its PDF"
+    for overlay in (each for each in resources if is_overlay(each) and each["status"] != ENTERED_IN_ERROR):
+        held = known.get(_name(overlay))
+        if held is None or not _is_same_file(overlay["content"], held.get("content")):
+            return "a picture with boxes is missing"
+    return None
+
+
+def _is_same_file(sent: Json, held: Any) -> bool:  # Any: whatever an EHR shows
+    """Whether an attachment is the one that was sent, by whichever mark of it the EHR has kept."""
+    marks = ("hash", "url", "data")
+    return isinstance(held, dict) and any(name in sent and sent[name] == held.get(name) for name in marks)
+
+
+def _dicts(part: Any) -> list[Json]:  # Any: as above
+    return [each for each in part if isinstance(each, dict)] if isinstance(part, list) else []
 
 
 def _searches(part: Any) -> Iterator[str]:  # Any: any part of a FHIR resource

@@ -14,6 +14,7 @@ from fundus_relay.domain.laterality import BOTH_EYES, LEFT_EYE, RIGHT_EYE
 from fundus_relay.domain.values import Entry, Json
 
 from ..names import SNOMED
+from ..pages import is_overlay
 from ..search_index import check_lengths
 from ..withdrawn import ENTERED_IN_ERROR
 from .attachment import stated_media_type
@@ -29,6 +30,8 @@ MEDIA_TYPES = ("image/jpeg", "image/png", "image/tiff", "application/dicom")
 _TYPES_IN_WORDS = f"{', '.join(MEDIA_TYPES[:-1])} or {MEDIA_TYPES[-1]}"
 
 _SPOKEN = {"R": re.compile(r"\b(?:(?i:right)|OD)\b"), "L": re.compile(r"\b(?:(?i:left)|OS)\b")}
+
+DRAWN = "this is a picture that a report's boxes were drawn on, and no photograph; nothing is analysed"
 
 VOID_STATUSES = {
     "ServiceRequest": frozenset({"revoked", "entered-in-error"}),
@@ -57,6 +60,8 @@ def check_rules(entry: Entry) -> Iterator[Issue]:
 
 
 def _check_media(media: Json, element: str) -> Iterator[Issue]:
+    if is_overlay(media):
+        yield Issue(f"{element}.identifier", "business-rule", DRAWN, "media-drawn")
     status = media.get("status", "unknown")
     if status not in {"completed", ENTERED_IN_ERROR}:
         yield Issue(f"{element}.status", "business-rule", f"{status}: {_WHY_NOT[status]}", "media-not-completed")

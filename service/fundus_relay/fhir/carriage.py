@@ -1,0 +1,124 @@
+"""How pages for people travel to an EHR: in their attachment, as a Binary beside it, as a link to us, or not at all.
+
+Many EHRs refuse texts of more than a megabyte, and most a body of tens of them. So a page of which base64 makes more
+than that stays with us and is linked to, and so are those that would make the whole too large.
+
+Source: @medplum/core 4.5.2, observed: "String cannot be larger than 1 MB".
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from fundus_relay.domain.policy import Carriage
+from fundus_relay.domain.values import Json
+
+from .pages import blob_of, is_overlay
+
+LARGEST = 750_000
+"""Bytes of a page that travels; a million of base64."""
+
+LARGEST_TOGETHER = 8_000_000
+"""Bytes of all pages that travel with one report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """What an EHR is to get of a report's pages."""
+
+    sheet: Carriage
+    overlays: Carriage
+
+    def of(self, page: Json) -> Carriage:
+        """How this Binary of ours travels. One that has its own bytes says that a page is gone."""
+        if blob_of(page) is None:
+            return Carriage.BINARY if Carriage.BINARY in (self.sheet, self.overlays) else Carriage.NONE
+        is_sheet = page["securityContext"]["reference"].startswith("DiagnosticReport/")
+        return self.sheet if is_sheet else self.overlays
+
+
+def travelling(resources: Sequence[Json], manner: Manner) -> Iterator[tuple[str, str]]:
+    """Binary id and digest of each page whose bytes go along."""
+    sizes = {_page_of(each): each["size"] for each in _attachments(resources) if "size" in each}
+    total = 0
+    for page in resources:
+        digest = blob_of(page) if page["resourceType"] == "Binary" else None
+        if digest is None or manner.of(page) not in (Carriage.INLINE, Carriage.BINARY):
+            continue
+        size = sizes.get(page["id"], LARGEST + 1)
+        if size <= LARGEST and total + size <= LARGEST_TOGETHER:
+            total += size
+            yield page["id"], digest
+
+
+def carried(resources: Sequence[Json], manner: Manner, contents: Mapping[str, bytes]) -> tuple[Json, ...]:
+    """The report as one EHR gets it.
+
+    Args:
+        contents: by Binary id, the bytes of the pages that travel.
+    """
+    manners = {page["id"]: manner.of(page) for page in resources if page["resourceType"] == "Binary"}
+    left_out = {f"Media/{each['id']}" for each in resources if is_overlay(each) and manner.overlays is Carriage.NONE}
+    kept = [each for each in resources if f"{each['resourceType']}/{each['id']}" not in left_out]
+    return tuple(
+        told for each in kept if (told := _carried(each, manners, contents, left_out, manner.sheet)) is not None
+    )
+
+
+def _carried(
+    resource: Json,
+    manners: Mapping[str, Carriage],
+    contents: Mapping[str, bytes],
+    left_out: set[str],
+    sheet: Carriage,
+) -> Json | None:
+    match resource["resourceType"]:
+        case "Binary":
+            return _page(resource, manners[resource["id"]], contents)
+        case "DiagnosticReport":
+            forms = resource.get("presentedForm", []) if sheet is not Carriage.NONE else []
+            told = {name: value for name, value in resource.items() if name != "presentedForm"}
+            told["media"] = [each for each in resource["media"] if each["link"]["reference"] not in left_out]
+            return told | ({"presentedForm": [_led(each, manners, contents) for each in forms]} if forms else {})
+        case "Media" if is_overlay(resource):
+            return {**resource, "content": _led(resource["content"], manners, contents)}
+        case "Provenance":
+            return {**resource, "target": [each for each in resource["target"] if each["reference"] not in left_out]}
+    return resource
+
+
+def _page(page: Json, manner: Carriage, contents: Mapping[str, bytes]) -> Json | None:
+    """A Binary with its bytes, if that is how it travels."""
+    if manner is not Carriage.BINARY:
+        return None
+    if blob_of(page) is None:
+        return page
+    if page["id"] not in contents:
+        return None
+    told = {name: value for name, value in page.items() if name != "_data"}
+    return {**told, "data": b64encode(contents[page["id"]]).decode()}
+
+
+def _led(attachment: Json, manners: Mapping[str, Carriage], contents: Mapping[str, bytes]) -> Json:
+    """An attachment that leads to its page, or has it."""
+    page = _page_of(attachment)
+    if page not in contents:
+        return attachment
+    if manners[page] is Carriage.BINARY:
+        return {**attachment, "url": f"Binary/{page}"}
+    told = {name: value for name, value in attachment.items() if name != "url"}
+    return {**told, "data": b64encode(contents[page]).decode()}
+
+
+def _attachments(resources: Sequence[Json]) -> Iterator[Json]:
+    for each in resources:
+        yield from each.get("presentedForm", [])
+        if is_overlay(each):
+            yield each["content"]
+
+
+def _page_of(attachment: Json) -> str:
+    """Id of the Binary that an attachment leads to."""
+    return str(attachment.get("url", "")).rpartition("/Binary/")[2]
