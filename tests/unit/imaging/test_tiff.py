@@ -325,7 +325,7 @@ def test_a_tiff_is_turned_as_a_viewer_shows_it(orientation: int, how: dict[str, 
 
     sent = np.asarray(opened(prepare(file).picture)).astype(int)
 
-    assert np.abs(sent - np.asarray(shown)).mean() < (1 if how else 1e-9)  # level: a turned JPEG is written again
+    assert np.abs(sent - np.asarray(shown)).mean() < (3 if how else 1e-9)  # levels: a turned JPEG is written again
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 60_000])
