@@ -126,7 +126,7 @@ def corners(box: Box) -> Sequence[float]:
     return box.x_min, box.y_min, box.x_max, box.y_max
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(drawings())
 def test_a_box_comes_back_within_a_pixel_whatever_was_done_to_the_picture(drawn: Drawn) -> None:
     prepared = prepare(drawn.file(), frame=drawn.frame, limit_bytes=drawn.limit_bytes)
@@ -137,7 +137,7 @@ def test_a_box_comes_back_within_a_pixel_whatever_was_done_to_the_picture(drawn:
     assert prepared.size == Size(*opened(prepared).size)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(drawings())
 def test_the_edges_of_what_is_sent_are_the_edges_of_the_source(drawn: Drawn) -> None:
     prepared = prepare(drawn.file(), frame=drawn.frame, limit_bytes=drawn.limit_bytes)
