@@ -268,7 +268,6 @@ async def test_an_archive_without_searches_is_asked_for_the_metadata(server: Dic
         b"[1]",
         b"[null]",
         b'[{"00080018": {"vr": "UI", "Value": ["1.2/../3"]}}]',
-        b'[{"0020000D": {"Value": ["9.9"]}, "0020000E": {"Value": ["1"]}, "00080018": {"Value": ["1"]}}]',
         b'[{"0020000E": {"Value": ["1"]}, "00080018": {"Value": ["1"]}}',
         b"[] []",
         b"\xff\xfe[]",
