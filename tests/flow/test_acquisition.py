@@ -114,7 +114,7 @@ async def test_what_an_archive_has_of_a_study_becomes_one_report(pacs: World) ->
 
     report = await pacs.report()
     assert report["status"] == "preliminary"
-    assert len(report["media"]) == 2
+    assert len(await pacs.photographs()) == 2
     assert "Right eye" in report["conclusion"] and "Left eye" in report["conclusion"]
     task = await pacs.task(task_id)
     assert task["status"] == "completed"
@@ -166,8 +166,8 @@ async def test_a_late_image_amends_the_one_report(pacs: World, said_anew: dict[s
     assert await ask(pacs, **said_anew) == task_id
     await pacs.finish()
 
-    report = await pacs.report()
-    assert len(report["media"]) == 2
+    await pacs.report()
+    assert len(await pacs.photographs()) == 2
     assert len(pacs.archive.fetched) == 2
     assert (await pacs.task(task_id))["status"] == "completed"
 
@@ -245,7 +245,7 @@ async def test_an_instance_that_cannot_be_fetched_does_not_keep_the_others_back(
     assert reason(await pacs.task(task_id)) == "archive-unavailable"
     pacs.archive.fault = lambda _: None
     await pacs.finish()
-    assert len((await pacs.report())["media"]) == 2
+    assert len(await pacs.photographs()) == 2
 
 
 @pytest.mark.parametrize("error", [ArchiveUnavailable, ArchiveCredentialsRefused])
@@ -340,7 +340,7 @@ async def test_every_frame_is_a_photograph_of_its_own(pacs: World) -> None:
     images = await pacs.images()
     assert [image.source.frame for image in images] == [1, 2, 3]
     assert len({image.prepared.sha256 for image in images if image.prepared}) == 3
-    assert len((await pacs.report())["media"]) == 3
+    assert len(await pacs.photographs()) == 3
 
 
 async def test_only_what_is_a_photograph_is_fetched(pacs: World) -> None:

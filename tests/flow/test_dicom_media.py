@@ -83,7 +83,7 @@ async def test_a_dicom_file_is_analysed_and_reported_with_what_its_header_tells(
     told = {part["url"]: part for part in component["extension"][0]["extension"]}
     assert told["sopInstance"]["valueOid"] == "urn:oid:1.2.3.4.5"
     assert told["frameNumber"]["valuePositiveInt"] == 1
-    (media,) = await world.at_ehr("Media")
+    (media,) = await world.photographs()
     assert media["bodySite"]["coding"][0]["code"] == LEFT["coding"][0]["code"]
     assert (media["createdDateTime"], media["content"]["contentType"]) == ("2026-11-21", "application/dicom")
 

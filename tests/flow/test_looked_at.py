@@ -106,7 +106,7 @@ async def test_each_analysed_photograph_is_there_with_its_boxes(world: World, re
     assert (shown.x_max - shown.x_min, shown.y_max - shown.y_min) == (94, 68)
     comments = [each["comment"] for each in (await world.report())["media"]]
     assert comments == ["Right eye", "Right eye, with boxes drawn"]
-    (photograph,) = (each for each in await world.at_ehr("Media") if not is_overlay(each))
+    (photograph,) = await world.photographs()
     assert overlay["partOf"] == [{"reference": f"Media/{photograph['id']}"}]
 
 

@@ -22,6 +22,7 @@ from fundus_relay.adapters.database.pool import Connection, Pool, connected
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.domain.policy import AmbiguousUpload, Precheck
 from fundus_relay.domain.values import Accepted, Entry, Image, StoredPicture, Submitted
+from fundus_relay.fhir.pages import is_overlay
 from fundus_relay.imaging.format import examine
 from fundus_relay.pipeline.accept import accept
 from fundus_relay.pipeline.acquire import acquire
@@ -131,6 +132,10 @@ class World:
         async with connected(self.pool) as connection:
             found = await connection.execute("select reason from transition where reason is not null order by id")
             return [row[0] for row in await found.fetchall()]
+
+    async def photographs(self) -> list[dict[str, Any]]:
+        """Media at the EHR that were sent or fetched, not those drawn for people."""
+        return [each for each in await self.at_ehr("Media") if not is_overlay(each)]
 
     async def at_ehr(self, kind: str, **criteria: str) -> list[dict[str, Any]]:
         """What the EHR holds."""

@@ -79,6 +79,11 @@ REVIEWED = (
         "what the EHR has already is updated under its id there, and referred to by it; R4 resolves it at the server",
     ),
     Reviewed(
+        r"Media/\S+\.device$",
+        r"^Found multiple matching profiles for \S+ among choices: http://hl7\.org/fhir/StructureDefinition/Device\|",
+        "R4's Media.device names Device twice among the types that it may refer to",
+    ),
+    Reviewed(
         r"snapshot\.element\[\d+\]",
         r" binds to the value set 'http://hl7\.org/fhir/ValueSet/\S+' which is experimental",
         "an element of R4 as R4 binds it, repeated in the snapshot",
