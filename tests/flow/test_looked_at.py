@@ -417,3 +417,33 @@ async def kept_pages(world: World) -> set[str]:
         resources = (await tx.deliveries(image.study_id))[-1].resources
     stated = [each["_data"]["extension"][0]["valueString"] for each in resources if "_data" in each]
     return set(stated)
+
+
+class _Onlooker:
+    """A store that notes what a Task says whenever something is put into it."""
+
+    def __init__(self, kept: Blobs, world: World, task_id: str) -> None:
+        self._kept, self._world, self._task_id = kept, world, task_id
+        self.statuses: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:  # Any: the store's own methods
+        return getattr(self._kept, name)
+
+    async def put(self, data: bytes) -> str:
+        self.statuses.append((await self._world.task(self._task_id))["status"])
+        return await self._kept.put(data)
+
+
+async def test_no_task_is_completed_while_what_people_look_at_is_drawn(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE, basedOn=ORDER))
+    await world.finish()
+    (late,) = await world.accept(await a_photograph(world, OTHER_EYE, basedOn=ORDER, bodySite=LEFT))
+    assert late.task_id is not None
+    onlooker = _Onlooker(world.ports.blobs, world, late.task_id)
+    world.ports = replace(world.ports, blobs=onlooker)  # type: ignore[arg-type]  # all of Blobs, by name
+
+    await world.finish()
+
+    assert len(onlooker.statuses) > 2
+    assert "completed" not in onlooker.statuses
+    assert (await world.task(late.task_id))["status"] == "completed"

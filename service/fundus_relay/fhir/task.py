@@ -29,6 +29,8 @@ def build_task(
     images: Sequence[Image],
     deliveries: Sequence[Delivery],
     acquisition: Acquisition | None = None,
+    *,
+    is_reported: bool = True,
 ) -> Json:
     """The Task as the rows have it; equal rows give an equal Task.
 
@@ -36,10 +38,11 @@ def build_task(
         images: of the whole study.
         deliveries: of the study, oldest revision first.
         acquisition: what brings this submission's images, when they come from an archive.
+        is_reported: whether the newest revision tells all that there is; else another one is being made.
     """
     own = [image for image in images if image.id in submission.image_media]
     newest = {each.destination: each for each in deliveries}
-    status, business, reason = _state(own, images, study, list(newest.values()), acquisition)
+    status, business, reason = _state(own, images, list(newest.values()), acquisition, is_reported)
     moments = [
         submission.accepted_at,
         *(image.since for image in own),
@@ -83,9 +86,9 @@ def _orders(study: Study) -> list[Json]:
 def _state(
     own: Sequence[Image],
     images: Sequence[Image],
-    study: Study,
     newest: Sequence[Delivery],
     acquisition: Acquisition | None,
+    is_reported: bool,
 ) -> tuple[TaskState, str, str | None]:
     """Task.status, business status and reason."""
     parked = [each for each in newest if each.state is DeliveryState.PARKED]
@@ -110,7 +113,7 @@ def _state(
         return TaskState.FAILED, "failed", _failure(own[0])
     if parked:
         return TaskState.ON_HOLD, "on-hold", parked[0].reason
-    if not newest or any(not _is_settled(image) and not _is_held(image) for image in images):
+    if not newest or not is_reported or any(not _is_settled(image) and not _is_held(image) for image in images):
         return TaskState.IN_PROGRESS, "reporting", None
     if all(each.state in {DeliveryState.CONFIRMED, DeliveryState.SUPERSEDED} for each in newest):
         troubles = [*map(_failure, own), *(acquisition.instances.values() if acquisition else ())]

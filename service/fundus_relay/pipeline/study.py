@@ -80,7 +80,7 @@ async def _look(tx: Transaction, study_id: str, drawn: _Draft | None, ports: Por
     digest = fingerprint(study, told, acquisitions)
     is_new = is_due and digest != study.fingerprint
     if drawn is None or not is_new:  # else `_issue` does, when there is more to tell
-        await refresh_tasks(tx, study, images)
+        await refresh_tasks(tx, study, images, is_reported=not is_new)
     if not is_new:
         return None
     study = replace(study, state=StudyState.REPORTED, revision=study.revision + 1, fingerprint=digest)

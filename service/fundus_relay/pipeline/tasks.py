@@ -13,14 +13,22 @@ from .ports import Transaction
 from .withdrawal import REASON, is_withdrawn
 
 
-async def refresh_tasks(tx: Transaction, study: Study, images: Sequence[Image] | None = None) -> None:
-    """Write the Tasks of all the study's submissions anew; one that says the same gets no new version."""
+async def refresh_tasks(
+    tx: Transaction, study: Study, images: Sequence[Image] | None = None, *, is_reported: bool = True
+) -> None:
+    """Write the Tasks of all the study's submissions anew; one that says the same gets no new version.
+
+    Args:
+        is_reported: whether the newest revision tells all that there is; else another one is being made.
+    """
     images = await tx.images(study.id) if images is None else images
     deliveries = await tx.deliveries(study.id)
     acquisitions = {each.submission_id: each for each in await tx.acquisitions(study.id)}
     for submission in await tx.submissions(study.id):
         seen = await _as_sent(tx, submission, images)
-        await tx.resources.put(build_task(submission, study, seen, deliveries, acquisitions.get(submission.id)))
+        acquisition = acquisitions.get(submission.id)
+        task = build_task(submission, study, seen, deliveries, acquisition, is_reported=is_reported)
+        await tx.resources.put(task)
 
 
 async def open_task(

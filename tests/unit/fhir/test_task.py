@@ -98,6 +98,14 @@ def test_a_task_is_completed_only_when_the_newest_revision_is_at_the_ehr() -> No
     assert states(told(an_image(), deliveries=deliveries, revision=2))[0] == "in-progress"
 
 
+def test_a_task_is_not_completed_while_another_revision_is_being_made() -> None:
+    confirmed = [a_delivery(DeliveryState.CONFIRMED)]
+
+    task = build_task(SUBMISSION, REPORTED, [an_image()], confirmed, is_reported=False)
+
+    assert states(task) == ("in-progress", "reporting", None)
+
+
 def test_the_words_behind_a_code_stay_readable() -> None:
     parked = a_delivery(DeliveryState.PARKED, reason="record-refused: report-signed: DiagnosticReport/7")
 
