@@ -114,7 +114,7 @@ def test_only_the_last_user_stops_the_server(tmp_path: Path) -> None:
         psycopg.connect(url)
 
 
-@pytest.mark.parametrize("name", ["it's a folder, with spaces", "deep/" * 12 + "x" * 60])
+@pytest.mark.parametrize("name", ["a, b", "it's a folder, with spaces", "deep/" * 12 + "x" * 60])
 def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
     with embedded_postgres(tmp_path / name) as url:
         psycopg.connect(url).close()

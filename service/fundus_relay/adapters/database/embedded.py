@@ -178,8 +178,9 @@ class _Server:
         return True
 
     def _socket_folder(self) -> Path:
-        """In the data, where nobody else may look; in a short temporary folder when that path is too long."""
-        if len(os.fsencode(self.data / SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
+        """In the data, where nobody else may look; in a short temporary folder when that path is too long, or has a
+        comma, at which libpq takes hosts apart."""
+        if len(os.fsencode(self.data / SOCKET_NAME)) <= LONGEST_SOCKET_PATH and "," not in str(self.data):
             return self.data
         name = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
         folder = Path(tempfile.gettempdir()) / f"fundus-relay-{name}"
