@@ -19,8 +19,16 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 PHOTOGRAPHS = frozenset({OPHTHALMIC_8_BIT, OPHTHALMIC_16_BIT, VL_PHOTOGRAPHIC, SECONDARY_CAPTURE})
 """SOP classes that fundus cameras, and the archives that they fill, use for photographs."""
 
+DICOM_START = 132
+"""Bytes by which a file is known: a preamble and four letters. Source: DICOM PS3.10 7.1."""
+
 _UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
 _LONGEST_UID = 64
+
+
+def is_dicom(start: bytes) -> bool:
+    """Whether a file that begins with these `DICOM_START` bytes, or more, is DICOM."""
+    return start[DICOM_START - 4 : DICOM_START] == b"DICM"
 
 
 def is_uid(text: str) -> bool:

@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from PIL import Image
 
-from fundus_relay.domain.dicom import DicomFacts, InstanceName, is_uid
+from fundus_relay.domain.dicom import DICOM_START, DicomFacts, InstanceName, is_dicom, is_uid
 from fundus_relay.domain.errors import DamagedPicture, PictureTooLarge, Rejected, UnsupportedFormat
 from fundus_relay.domain.geometry import Size
 from fundus_relay.domain.laterality import LEFT_EYE, RIGHT_EYE, Laterality
 
 from . import codestreams, jpeg
-from .format import DICOM_START, is_dicom
 from .frame import Frame
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from mmap import mmap
 from typing import Literal
 
-from fundus_relay.domain.dicom import DicomFacts
+from fundus_relay.domain.dicom import DICOM_START, DicomFacts, is_dicom
 from fundus_relay.domain.errors import DamagedPicture, NotAPicture, UnsupportedFormat
 from fundus_relay.domain.geometry import Size
 
@@ -21,7 +21,6 @@ from .sizes import MAX_PIXELS, check_size
 
 MediaType = Literal["image/jpeg", "image/png", "image/tiff", "application/dicom"]
 Bytes = bytes | bytearray | memoryview | mmap
-DICOM_START = 132  # a preamble and four letters
 _TAIL_STEP = 1 << 16
 
 
@@ -111,11 +110,6 @@ def media_type_of(picture: Bytes) -> MediaType:
     if (other := _other_format(start)) is not None:
         raise UnsupportedFormat(f"{other} is not supported: send JPEG, PNG, TIFF or DICOM")
     raise NotAPicture("the bytes are neither JPEG, PNG, TIFF nor DICOM")
-
-
-def is_dicom(start: bytes) -> bool:
-    """Whether a file that begins with these `DICOM_START` bytes, or more, is DICOM."""
-    return start[DICOM_START - 4 : DICOM_START] == b"DICM"
 
 
 def _other_format(start: bytes) -> str | None:

@@ -19,7 +19,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-from fundus_relay.domain.dicom import InstanceName, ListedInstance, is_uid
+from fundus_relay.domain.dicom import DICOM_START, InstanceName, ListedInstance, is_dicom, is_uid
 from fundus_relay.domain.errors import (
     ArchiveCredentialsRefused,
     ArchiveNotAllowed,
@@ -29,7 +29,6 @@ from fundus_relay.domain.errors import (
     InstanceNotThere,
     PictureTooLarge,
 )
-from fundus_relay.imaging.format import DICOM_START, is_dicom
 from fundus_relay.pipeline.ports import Clock, Draft
 from fundus_relay.settings import Archive
 
