@@ -1,7 +1,7 @@
 """The codes of what we say: our own always, a standard one beside it where one is true and verified.
 
-What the guide defines is read from the guide: our codes and their words, the standard codes that they are mapped to,
-and the members of value sets.
+What the guide defines is read from the guide: our codes and their words, the standard codes that they are mapped to or
+that profiles ask for, and the members of value sets.
 
 Source: SNOMED CT Global Patient Set 2020-09 (hl7.terminology.r4 7.0.1) for every SNOMED code of the guide but
 Ophthalmology (394594003: R4 value set c80-practice-codes); LOINC 103592-2: public code pages; other systems: THO 7.0.1.
@@ -20,18 +20,16 @@ _FLAGS = guide.members("judgement-flag")
 _ANSWERS = guide.members("yes-no")
 _EYES = guide.members("eye")
 
-OPHTHALMOLOGY = {"system": names.SNOMED, "code": "394594003", "display": "Ophthalmology"}
-IMAGING_SECTION = {"system": names.V2_0074, "code": "IMG", "display": "Diagnostic Imaging"}
-SCREENING_REPORT = {"system": names.LOINC, "code": "103592-2", "display": "Retinal eye screening report"}
-EXAM = {"system": names.OBSERVATION_CATEGORY, "code": "exam", "display": "Exam"}
-IMAGING = {"system": names.OBSERVATION_CATEGORY, "code": "imaging", "display": "Imaging"}
-AUTOMATED = {"system": names.SNOMED, "code": "8359006", "display": "Automated"}
-AI_LABEL = {
-    "system": names.V3_OBSERVATION_VALUE,
-    "code": names.AI_ASSERTED,
-    "display": "Artificial Intelligence asserted",
-}
-"""Fixed by the guide's profiles, which name no display."""
+OPHTHALMOLOGY = guide.fixed("screening-report", "DiagnosticReport.category:ophthalmology")
+IMAGING_SECTION = guide.fixed("screening-report", "DiagnosticReport.category:imaging")
+SCREENING_REPORT = guide.fixed("screening-report", "DiagnosticReport.code")
+EXAM = guide.fixed("dr-presence", "Observation.category:exam")
+IMAGING = guide.fixed("dr-presence", "Observation.category:imaging")
+AUTOMATED = guide.fixed("dr-presence", "Observation.method")
+AI_LABEL = guide.fixed("report-provenance", "Provenance.reason")
+AUTHOR = guide.fixed("report-provenance", "Provenance.agent:author.type")
+ASSEMBLER = guide.fixed("report-provenance", "Provenance.agent:assembler.type")
+ARTIFICIAL_INTELLIGENCE = guide.fixed("analysis-device", "Device.type")
 
 DETECTED, NOT_DETECTED = _STANDARD["dr-detected"], _STANDARD["dr-not-detected"]
 RETINOPATHY, QUALITY_ANALYSIS = _STANDARD["dr-presence"], _STANDARD["image-gradability"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fundus_relay import __version__
 from fundus_relay.domain.values import Json
 
-from . import names
+from . import codes, names
 from .identity import id_of
 from .narrative import narrative
 
@@ -46,7 +46,7 @@ def analyser(*, is_standin: bool) -> Json:
         manufacturer="Fundus Relay" if is_standin else "Leben Care",
         version=__version__ if is_standin else "API 1.0",
         note=STANDIN if is_standin else f"{DISCLAIMER} The vendor does not state the version of the model.",
-        kind={"system": names.AI_DEVICE_TYPE, "code": "Artificial-Intelligence", "display": "Artificial Intelligence"},
+        kind=codes.ARTIFICIAL_INTELLIGENCE,
     )
 
 

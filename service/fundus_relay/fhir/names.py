@@ -35,22 +35,8 @@ SID_DEVICE: Final = f"{CANONICAL}/sid/device"
 SID_STUDY: Final = f"{CANONICAL}/sid/study"
 
 SNOMED: Final = "http://snomed.info/sct"
-LOINC: Final = "http://loinc.org"
 DCM: Final = "http://dicom.nema.org/resources/ontology/DCM"
 
-V2_0074: Final = "http://terminology.hl7.org/CodeSystem/v2-0074"
-"""Diagnostic service sections, for `DiagnosticReport.category`."""
-
-OBSERVATION_CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/observation-category"
 DATA_ABSENT_REASON: Final = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
-V3_OBSERVATION_INTERPRETATION: Final = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
-V3_OBSERVATION_VALUE: Final = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
-PROVENANCE_PARTICIPANT: Final = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
-
-AI_ASSERTED: Final = "AIAST"
-"""Security label of `V3_OBSERVATION_VALUE` for what an artificial intelligence asserted."""
-
-AI_DEVICE_TYPE: Final = "http://hl7.org/fhir/uv/aitransparency/CodeSystem/AIdeviceTypeCS"
-
 DICOM_UID: Final = "urn:dicom:uid"
 """System of an identifier that is a DICOM UID, such as that of an ImagingStudy."""

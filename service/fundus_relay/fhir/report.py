@@ -369,10 +369,6 @@ def _provenance(
     """
     named = {"system": names.SID_REPORT, "value": f"{report['identifier'][0]['value']}/provenance/{revision}"}
     targets = [f"DiagnosticReport/{report['id']}", *(f"{each['resourceType']}/{each['id']}" for each in asserted)]
-    author, assembler = (
-        {"coding": [{"system": names.PROVENANCE_PARTICIPANT, "code": code, "display": code.capitalize()}]}
-        for code in ("author", "assembler")
-    )
     roles = [*(("Author", each) for each in analysers), ("Assembler", device.relay())]
     return {
         "resourceType": "Provenance",
@@ -386,8 +382,8 @@ def _provenance(
         "recorded": report["issued"],
         "reason": [{"coding": [codes.AI_LABEL]}],
         "agent": [
-            *({"type": author, "who": {"reference": f"Device/{each['id']}"}} for each in analysers),
-            {"type": assembler, "who": {"reference": f"Device/{device.relay()['id']}"}},
+            *({"type": {"coding": [codes.AUTHOR]}, "who": {"reference": f"Device/{each['id']}"}} for each in analysers),
+            {"type": {"coding": [codes.ASSEMBLER]}, "who": {"reference": f"Device/{device.relay()['id']}"}},
         ],
         "entity": [{"role": "source", "what": {"reference": f"Media/{image.media_id}"}} for image in images],
     }

@@ -29,6 +29,18 @@ def artefacts(kind: str) -> Mapping[str, Json]:
     return {id: artefact(kind, id) for id in ids}
 
 
+def fixed(profile: str, element: str) -> Json:
+    """The one coding that a profile asks of an element.
+
+    Args:
+        element: id of the element in the StructureDefinition, such as `DiagnosticReport.code`.
+    """
+    elements = artefact("StructureDefinition", profile)["differential"]["element"]
+    (pattern,) = (each["patternCodeableConcept"] for each in elements if each["id"] == element)
+    (coding,) = pattern["coding"]
+    return {name: coding[name] for name in ("system", "code", "display")}
+
+
 def terms(code_system: str, group: str | None = None) -> Mapping[str, Json]:
     """The concepts of a CodeSystem by code.
 

@@ -9,8 +9,8 @@ RuleSet: Finding
 * category ^slicing.discriminator.path = "$this"
 * category ^slicing.rules = #closed
 * category contains exam 1..1 and imaging 1..1
-* category[exam] = $category#exam
-* category[imaging] = $category#imaging
+* category[exam] = $category#exam "Exam"
+* category[imaging] = $category#imaging "Imaging"
 * subject 1..1
 * subject only Reference(Patient)
 * issued 1..1

@@ -5,5 +5,7 @@ Alias: $loinc = http://loinc.org
 Alias: $v2-0074 = http://terminology.hl7.org/CodeSystem/v2-0074
 Alias: $category = http://terminology.hl7.org/CodeSystem/observation-category
 Alias: $absent = http://terminology.hl7.org/CodeSystem/data-absent-reason
+Alias: $participant = http://terminology.hl7.org/CodeSystem/provenance-participant-type
+Alias: $ai-device = http://hl7.org/fhir/uv/aitransparency/CodeSystem/AIdeviceTypeCS
 Alias: $v3-value = http://terminology.hl7.org/CodeSystem/v3-ObservationValue
 Alias: $v3-interpretation = http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation

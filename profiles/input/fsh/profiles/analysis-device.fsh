@@ -8,5 +8,6 @@ Description: "Who speaks: the analyser or its stand-in, and the relay that put t
 * status = #active
 * manufacturer 1..1
 * deviceName 1..1
+* type = $ai-device#Artificial-Intelligence "Artificial Intelligence"
 * version 1..1
 * note 1..1

@@ -12,9 +12,9 @@ Description: "One report of a study, AI-generated and unreviewed until a person 
 * category ^slicing.discriminator.path = "$this"
 * category ^slicing.rules = #closed
 * category contains ophthalmology 1..1 and imaging 1..1
-* category[ophthalmology] = $sct#394594003
-* category[imaging] = $v2-0074#IMG
-* code = $loinc#103592-2
+* category[ophthalmology] = $sct#394594003 "Ophthalmology"
+* category[imaging] = $v2-0074#IMG "Diagnostic Imaging"
+* code = $loinc#103592-2 "Retinal eye screening report"
 * subject 1..1
 * subject only Reference(Patient)
 * issued 1..1
