@@ -79,7 +79,7 @@ def replaced(page: Json) -> Json:
 def overlay_media(image: Image, photograph: Json, page: StoredPage, setting: Setting, public_url: str) -> Json:
     """A photograph with its boxes drawn, derived from the photograph as it is published."""
     named = identifier(names.SID_OVERLAY, setting.study.key, image.source.name)
-    said = f"{setting.labels[image.id]}: fundus photograph, {WITH_BOXES}."
+    said = f"{setting.labels[image.id]}: photograph, {WITH_BOXES}."
     kept = ("createdDateTime", "createdPeriod", "modality", "view")
     studies = setting.study.context.get("imagingStudy", [])
     assert page.size is not None  # noqa: S101 - a drawn picture has one
@@ -99,5 +99,5 @@ def overlay_media(image: Image, photograph: Json, page: StoredPage, setting: Set
         "device": {"reference": f"Device/{device.relay()['id']}"},
         "width": page.size.columns,
         "height": page.size.rows,
-        "content": attachment(page, setting, public_url, f"Fundus photograph, {WITH_BOXES}, AI-generated"),
+        "content": attachment(page, setting, public_url, f"Photograph, {WITH_BOXES}, AI-generated"),
     }

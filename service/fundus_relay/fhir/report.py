@@ -111,7 +111,7 @@ def build_report(
         for image in pictured
         if image.id in made.overlays
     }
-    report = _report(study, told, [*panels, *observations], pictured, acquisitions, setting)
+    report = _report(study, told, [*panels, *observations], pictured, acquisitions, setting, revision)
     report = _with_pages(report, pictured, overlays, made, setting, public_url, revision)
     asserted = [*observations, *panels, *overlays.values()]
     return Report(
@@ -211,8 +211,10 @@ def _report(
     pictured: Sequence[Image],
     acquisitions: Sequence[Acquisition],
     setting: Setting,
+    revision: int,
 ) -> Json:
     named = identifier(names.SID_REPORT, study.key)
+    replaces = [f"Revision {revision}: replaces what this report said before."] if revision > 1 else []
     lines = [(setting.labels[image.id], line_of(image)) for image in images]
     missing = [*_unseen(images), *_missing(acquisitions)]
     conclusion = " ".join([*(f"{which}: {text}." for which, text in lines), *missing, *_warnings(images)])
@@ -221,7 +223,7 @@ def _report(
         "resourceType": "DiagnosticReport",
         "id": id_of(named),
         "meta": {"profile": [names.profile("screening-report")], "security": [codes.AI_LABEL]},
-        "text": narrative([*missing, *_warnings(images)], lines),
+        "text": narrative([*replaces, *missing, *_warnings(images)], lines),
         "identifier": [named],
         **{name: study.context[name] for name in ("basedOn",) if name in study.context},
         "status": "partial" if is_partial else "preliminary",
@@ -350,7 +352,7 @@ def _media(image: Image, stored: Json, setting: Setting, public_url: str) -> Jso
         "resourceType": "Media",
         "id": image.media_id,
         "meta": {"profile": [names.profile("published-media")]},
-        "text": narrative([f"{setting.labels[image.id]}: fundus photograph{taken}."]),
+        "text": narrative([f"{setting.labels[image.id]}: photograph{taken}."]),
         "identifier": [named],
         "status": "completed",
         "subject": setting.study.subject,

@@ -320,7 +320,7 @@ def test_the_words_of_every_result_say_that_a_machine_made_it_and_which(name: st
 
 @EVERY_STORY
 def test_every_resource_has_words_that_name_what_it_is_about(name: str) -> None:
-    about = {"Device": "by ", "Media": "fundus photograph", "Provenance": "Revision ", "Observation": " eye|Eye, side"}
+    about = {"Device": "by ", "Media": ": photograph", "Provenance": "Revision ", "Observation": " eye|Eye, side"}
     for each in STORIES[name].linked():
         assert re.search(about.get(each["resourceType"], " eye|Eye, side"), in_words(each))
 
