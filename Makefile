@@ -30,7 +30,7 @@ serve: setup pages  ## service, analyser stand-in and demonstration EHR until SI
 
 test: setup pages clients  ## every test that needs no server of somebody else; what the service says in them stays in out/said
 	@rm -rf out/said
-	TESTS_SAID=out/said $(BIN)/python -m pytest --ignore=tests/peers
+	TESTS_SAID=out/said $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --ignore=tests/peers
 
 test-peers: setup peers profiles  ## the service with HAPI FHIR, Medplum's router, Orthanc, HL7's validator and the guide
 	$(BIN)/python -m pytest tests/peers tests/profiles

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -65,3 +66,20 @@ def database_at(url: str, name: str) -> str:
 async def _administer(url: str, statement: str) -> None:
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute(statement.encode())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What ran, folder by folder: processes side by side name no files as they go."""
+    tally: dict[str, Counter[str]] = {}
+    seconds: Counter[str] = Counter()
+    for outcome, reports in terminalreporter.stats.items():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                folder = "/".join(Path(report.nodeid.partition("::")[0]).parts[:2])
+                seconds[folder] += report.duration
+                if outcome:  # setting up and tearing down have none
+                    tally.setdefault(folder, Counter())[outcome] += 1
+    terminalreporter.section("what ran")
+    for folder, counts in sorted(tally.items()):
+        told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+        terminalreporter.write_line(f"{folder:20} {seconds[folder]:7.1f} s  {told}")
