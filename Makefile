@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 PAGES := service/fundus_relay/guide/site/content-security-policy.txt
 
 .PHONY: setup pages demo test test-peers peers orthanc clients check bench profiles serve lock clean
@@ -30,10 +32,10 @@ serve: setup pages  ## service, analyser stand-in and demonstration EHR until SI
 
 test: setup pages clients  ## every test that needs no server of somebody else; what the service says in them stays in out/said
 	@rm -rf out/said
-	TESTS_SAID=out/said $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --ignore=tests/peers
+	TESTS_SAID=out/said $(BIN)/python -m pytest $(SIDE_BY_SIDE) --ignore=tests/peers
 
 test-peers: setup peers profiles  ## the service with HAPI FHIR, Medplum's router, Orthanc, HL7's validator and the guide
-	$(BIN)/python -m pytest tests/peers tests/profiles
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/peers tests/profiles
 
 peers: .peers/hapi/.built .peers/judge/.built tests/peers/router/node_modules/.installed orthanc  ## programs that nobody here wrote
 

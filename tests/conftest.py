@@ -83,3 +83,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for folder, counts in sorted(tally.items()):
         told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
         terminalreporter.write_line(f"{folder:20} {seconds[folder]:7.1f} s  {told}")
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport) and report.when == "call":
+                for what, told in report.user_properties:
+                    terminalreporter.write_line(f"{what}: {told}")

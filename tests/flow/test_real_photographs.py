@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
         yield running
 
 
-async def test_every_photograph_comes_back_with_the_boxes_that_were_seen_on_it(stack: Any) -> None:
+async def test_every_photograph_comes_back_with_the_boxes_that_were_seen_on_it(
+    stack: Any, record_property: Callable[[str, str], None]
+) -> None:
     files = photographs("idrid/images/*.jpg", "srahim/*.jpg", "normal_cc0/*.jpg", "negatives/*.jpg")
     assert files
     async with httpx.AsyncClient(trust_env=False, timeout=120) as client:
@@ -42,7 +44,7 @@ async def test_every_photograph_comes_back_with_the_boxes_that_were_seen_on_it(s
 
         outcomes = Counter(await asyncio.gather(*map(carry, files)))
         paid = (await client.get(f"{stack.standin}/admin/counts")).json()["uploads"]
-    print(f"\n{len(files)} photographs: {dict(outcomes)}")
+    record_property("photographs through the whole line", f"{len(files)}, of them {dict(outcomes)}")
     assert paid == len(files) - outcomes["refused"]
 
 

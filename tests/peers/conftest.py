@@ -13,6 +13,7 @@ from tests.peers.cases import Cases
 from tests.peers.judgement import Judge
 from tests.peers.program import address, java, node
 from tests.peers.wire import Wire
+from xdist.scheduler import LoadFileScheduling
 
 PATIENTS = (
     {"resourceType": "Patient", "id": "demo-patient"},
@@ -41,7 +42,22 @@ ROUTER_LACKS = {
 """What the router cannot be asked, and why."""
 
 
+JUDGED = ("test_judge.py", "test_planted_defects.py")
+"""Files whose tests ask the judge."""
+
 CASES = Cases()
+
+
+class OneJudge(LoadFileScheduling):
+    """A file's tests stay together, and so do all files that ask the judge: it takes a minute to start and to warm."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "judged" if file.endswith(JUDGED) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneJudge:  # Any: xdist's own type has no name
+    return OneJudge(config, log)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -76,15 +76,20 @@ def test_no_picture_is_too_odd_to_be_looked_at(size: tuple[int, int]) -> None:
 
 @pytest.mark.real_pictures
 @needs_photographs
-def test_every_real_photograph_passes_as_a_fundus_and_nothing_else_does() -> None:
+def test_every_real_photograph_passes_as_a_fundus_and_nothing_else_does(
+    record_property: Callable[[str, str], None],
+) -> None:
     """The table of `service/docs/precheck.md`."""
     eyes = photographs("idrid/images/*.jpg", "srahim/*.jpg", "normal_cc0/*.*", "codras/*.jpg", "tiff/*.tif")
     others = photographs("negatives/*")
     told = [advise(_readable(each.read_bytes())) for each in eyes]
     of_others = [advise(_readable(each.read_bytes())) for each in others]
 
-    print(f"\nadvised against: {sum(map(bool, told))} of {len(eyes)} fundus photographs")
-    print(f"advised against: {sum(map(bool, of_others))} of {len(others)} other pictures")
+    record_property(
+        "advised against before paying",
+        f"{sum(map(bool, told))} of {len(eyes)} fundus photographs, "
+        f"{sum(map(bool, of_others))} of {len(others)} other pictures",
+    )
     assert len(eyes) > 60 and len(others) > 5
     assert set(told) == {()}
     assert set(of_others) == {(Advice.NOT_A_FUNDUS,)}
