@@ -10,6 +10,8 @@ import psutil  # type: ignore[import-untyped]  # comes with the embedded databas
 import pytest
 from tests.system.stack import Stack, a_stack
 
+from fundus_relay.adapters.database.embedded import embedded_postgres
+
 pytestmark = pytest.mark.slow
 
 INSTANT = {"FUNDUS_RELAY_STANDIN__ANALYSER": "instant"}
@@ -37,6 +39,8 @@ async def test_a_part_that_dies_is_named_and_ends_the_rest(tmp_path: Path, comma
         said.seek(0)
         assert f"fundus-relay: the {name} ended with exit code -9; everything is stopped" in said.read().decode()
     assert not [each for each in processes.values() if each.is_running()]
+    with embedded_postgres(tmp_path / "data" / "service" / "postgresql"):
+        pass  # ends the server that a killed service leaves to its next start
 
 
 @pytest.mark.parametrize("command", ["serve", "standin", "ehr"])
