@@ -68,6 +68,12 @@ async def _administer(url: str, statement: str) -> None:
         await connection.execute(statement.encode())
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: the last one alone would keep every other process waiting."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What ran, folder by folder: processes side by side name no files as they go."""
     tally: dict[str, Counter[str]] = {}

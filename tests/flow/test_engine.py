@@ -123,6 +123,7 @@ async def statuses(pool: Pool) -> list[str]:
         return [row[0] for row in await found.fetchall()]
 
 
+@pytest.mark.slow
 async def test_the_jobs_of_a_killed_worker_are_taken_over_within_30_seconds(
     database_url: str, ledger: PostgresLedger
 ) -> None:

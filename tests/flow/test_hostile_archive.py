@@ -237,6 +237,7 @@ TROUBLES: dict[str, tuple[Fault, str, str, int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", TROUBLES)
 async def test_trouble_at_the_archive_has_its_reason_and_costs_nothing_twice(pacs: Pacs, trouble: str) -> None:
     fault, state, why, came = TROUBLES[trouble]

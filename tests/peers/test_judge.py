@@ -96,6 +96,7 @@ REVIEWED = (
 )
 
 
+@pytest.mark.slow
 async def test_everything_that_we_say_is_valid(
     judge: Judge, world: World, relay: httpx.AsyncClient, record_property: Callable[[str, str], None]
 ) -> None:
