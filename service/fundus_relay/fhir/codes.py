@@ -19,6 +19,7 @@ _STANDARD = guide.targets("netra-dr-to-snomed")
 _FLAGS = guide.members("judgement-flag")
 _ANSWERS = guide.members("yes-no")
 _EYES = guide.members("eye")
+_AGENTS = guide.members("agent-role")
 
 OPHTHALMOLOGY = guide.fixed("screening-report", "DiagnosticReport.category:ophthalmology")
 IMAGING_SECTION = guide.fixed("screening-report", "DiagnosticReport.category:imaging")
@@ -27,8 +28,7 @@ EXAM = guide.fixed("dr-presence", "Observation.category:exam")
 IMAGING = guide.fixed("dr-presence", "Observation.category:imaging")
 AUTOMATED = guide.fixed("dr-presence", "Observation.method")
 AI_LABEL = guide.fixed("report-provenance", "Provenance.reason")
-AUTHOR = guide.fixed("report-provenance", "Provenance.agent:author.type")
-ASSEMBLER = guide.fixed("report-provenance", "Provenance.agent:assembler.type")
+AUTHOR, ASSEMBLER = _AGENTS["author"], _AGENTS["assembler"]
 ARTIFICIAL_INTELLIGENCE = guide.fixed("analysis-device", "Device.type")
 
 DETECTED, NOT_DETECTED = _STANDARD["dr-detected"], _STANDARD["dr-not-detected"]

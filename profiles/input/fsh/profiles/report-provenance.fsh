@@ -9,12 +9,7 @@ Description: "Who made this revision of what from which photographs."
 * reason = $v3-value#AIAST "Artificial Intelligence asserted"
 * agent 1..
 * agent.type 1..1
-* agent ^slicing.discriminator.type = #value
-* agent ^slicing.discriminator.path = "type"
-* agent ^slicing.rules = #closed
-* agent contains author 0..* and assembler 1..1
-* agent[author].type = $participant#author "Author"
-* agent[assembler].type = $participant#assembler "Assembler"
+* agent.type from AgentRole (required)
 * agent.who only Reference(AnalysisDevice)
 * entity.role = #source
 * entity.what only Reference(Media)
