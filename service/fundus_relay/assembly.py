@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,19 +15,22 @@ import httpx
 from fundus_relay.adapters.analyser.netra import NetraAnalyser
 from fundus_relay.adapters.analyser.token_row import TokenRow
 from fundus_relay.adapters.blobs import DirectoryBlobs
-from fundus_relay.adapters.clock import SystemClock
+from fundus_relay.adapters.database.clock import DatabaseClock, database_clock
 from fundus_relay.adapters.database.embedded import embedded_postgres
 from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.migrate import migrate
+from fundus_relay.adapters.database.patience import patiently
 from fundus_relay.adapters.database.pool import Pool, open_pool
 from fundus_relay.adapters.dicomweb import DicomwebArchive
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.adapters.image_archive import HttpImageArchive
 from fundus_relay.domain.policy import Carriage
-from fundus_relay.pipeline.ports import Blobs, Clock, Job, Ports
+from fundus_relay.pipeline.ports import Blobs, Job, Ports
 from fundus_relay.pipeline.receive import Limits
 from fundus_relay.pipeline.rules import Rules
 from fundus_relay.settings import Settings, Storage
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +45,35 @@ class Service:
 
 
 @asynccontextmanager
-async def opened_ledger(settings: Settings | Storage, clock: Clock) -> AsyncIterator[tuple[PostgresLedger, Pool]]:
-    """Our tables, and the connections to them; the database is migrated first."""
+async def opened_ledger(
+    settings: Settings | Storage, stop: asyncio.Event | None = None
+) -> AsyncIterator[tuple[PostgresLedger, Pool, DatabaseClock]]:
+    """Our tables, the connections to them, and their clock; the database is migrated first.
+
+    Args:
+        stop: until it is set, a database that is not there is waited for; without it StoreUnavailable is raised.
+
+    Raises: ToldToStop.
+    """
     from fundus_relay.worker.engine import Engine
     from fundus_relay.worker.schema import engine_schema
 
+    async def patient(attempt: Callable[[], Awaitable[T]]) -> T:
+        return await attempt() if stop is None else await patiently(attempt, stop)
+
     async with AsyncExitStack() as stack:
         url = database_url(settings, stack)
-        await migrate(url, engine_schema())
+        await patient(lambda: migrate(url, engine_schema()))
         pool = await stack.enter_async_context(open_pool(url, size=settings.database.pool_size))
-        yield PostgresLedger(pool, clock, Engine().enqueue), pool
+        clock = await patient(lambda: stack.enter_async_context(database_clock(pool)))
+        yield PostgresLedger(pool, clock, Engine().enqueue), pool, clock
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Service]:
-    """The service's parts, connected."""
+async def opened(settings: Settings, stop: asyncio.Event | None = None) -> AsyncIterator[Service]:
+    """The service's parts, connected. `stop` as `opened_ledger`."""
     async with AsyncExitStack() as stack:
-        clock = SystemClock()
-        ledger, pool = await stack.enter_async_context(opened_ledger(settings, clock))
+        ledger, pool, clock = await stack.enter_async_context(opened_ledger(settings, stop))
         outside = await stack.enter_async_context(
             httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=settings.record.timeout.total_seconds())
         )

@@ -15,8 +15,8 @@ from typing import Any
 import uvloop
 
 from fundus_relay import memory, telemetry
-from fundus_relay.adapters.clock import SystemClock
 from fundus_relay.adapters.database.migrate import migrate
+from fundus_relay.adapters.database.patience import ToldToStop
 from fundus_relay.api.server import CannotListen, listen
 from fundus_relay.assembly import answer, database_url, opened, opened_ledger, run
 from fundus_relay.domain.errors import RelayError
@@ -56,7 +56,7 @@ async def _serve(settings: Settings, only: str | None) -> None:
     for number in STOP_AT:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        async with opened(settings) as service:
+        async with opened(settings, stop) as service:
             parts: list[Coroutine[Any, Any, None]] = []  # Any: what a coroutine is sent, which is nothing
             if only != "worker":
                 parts.append(answer(service, stop))
@@ -67,6 +67,8 @@ async def _serve(settings: Settings, only: str | None) -> None:
             async with asyncio.TaskGroup() as group:
                 for part in parts:
                     group.create_task(part)
+    except* ToldToStop:
+        pass
     except* RelayError as several:
         why = several.exceptions[0]
         raise Failed(str(why)) from why
@@ -97,8 +99,7 @@ def show_parked() -> None:
     settings = _of_one_that_runs()
 
     async def show() -> None:
-        clock = SystemClock()
-        async with opened_ledger(settings, clock) as (ledger, _):
+        async with opened_ledger(settings) as (ledger, _, clock):
             for parked in await ledger.parked():
                 _print(parked)
             for put_off in await ledger.put_off(clock.now()):
@@ -117,8 +118,7 @@ def release(id: str | None, *, reason: str | None, pay_again: bool) -> None:
     settings = _of_one_that_runs()
 
     async def let_go() -> None:
-        clock = SystemClock()
-        async with opened_ledger(settings, clock) as (ledger, _):
+        async with opened_ledger(settings) as (ledger, _, clock):
             if id is not None:
                 await release_one(id, ledger, clock, pay_again=pay_again)
                 _print(Released(count=1, left=0))

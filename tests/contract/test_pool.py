@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import time
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
+from tests.interruption import Interruption
+from tests.proxy import Proxy, proxied
 
-from fundus_relay.adapters.database.embedded import embedded_postgres
+from fundus_relay.adapters.database.embedded import SOCKET_NAME, embedded_postgres
 from fundus_relay.adapters.database.migrate import migrate
 from fundus_relay.adapters.database.pool import Pool, StoreLimitExceeded, connected, open_pool
 from fundus_relay.domain.errors import StoreUnavailable
@@ -39,6 +44,72 @@ async def test_the_pool_survives_a_restart_of_the_database(tmp_path: Path) -> No
             after = await _backend(pool)
 
     assert before != after
+
+
+@pytest.mark.slow  # the pauses between attempts have to grow first
+async def test_a_database_that_comes_back_is_connected_to_within_three_seconds(tmp_path: Path) -> None:
+    server = Interruption(tmp_path)
+    with embedded_postgres(tmp_path) as url:
+        async with open_pool(url, size=4) as pool:
+            await asyncio.to_thread(server.stop)
+            until = time.monotonic() + 8
+            while time.monotonic() < until:
+                with pytest.raises(StoreUnavailable):
+                    await _backend(pool)
+            await asyncio.to_thread(server.start)
+            began = time.monotonic()
+            while time.monotonic() - began < 3:
+                with suppress(StoreUnavailable):
+                    await _backend(pool)
+                    return
+    pytest.fail("no connection in time")
+
+
+async def test_a_connection_that_is_cut_is_replaced_before_it_is_given_out(database_url: str) -> None:
+    async with proxied(_socket(database_url)) as proxy, open_pool(_through(proxy, database_url), size=2) as pool:
+        await pool.wait()
+        before = await _backend(pool)
+        await proxy.cut()
+        after = await _backend(pool)
+
+    assert before != after
+
+
+async def test_a_statement_whose_answer_never_comes_is_given_up(database_url: str) -> None:
+    url, silence = database_url, timedelta(seconds=0.5)
+    async with proxied(_socket(url)) as proxy, open_pool(_through(proxy, url), longest_silence=silence) as pool:
+        async with asyncio.timeout(10):
+            with pytest.raises(StoreUnavailable):
+                async with connected(pool) as connection:
+                    await connection.execute("select 1")
+                    proxy.is_silent = True
+                    await connection.execute("select 2")
+            proxy.is_silent = False
+            while True:  # the other connection of the pool is dead as well, and is found out when it is used
+                with suppress(StoreUnavailable):
+                    await _backend(pool)
+                    break
+
+
+async def test_who_listens_may_wait_for_ever(database_url: str) -> None:
+    silence = timedelta(seconds=0.1)
+    async with open_pool(database_url, longest_silence=silence) as pool, connected(pool) as connection:
+        await connection.execute("select 1")
+        await connection.commit()
+        assert [each async for each in connection.notifies(timeout=0.5)] == []
+        await connection.execute("select 1")
+
+
+async def test_both_sides_look_whether_the_other_lives(database_url: str) -> None:
+    url = database_url
+    async with proxied(_socket(url)) as proxy, open_pool(_through(proxy, url)) as pool, connected(pool) as connection:
+        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as ours:
+            assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 5
+        theirs = await connection.execute(
+            "select boot_val <> '5' from pg_settings where name = 'tcp_keepalives_idle' and source = 'session'"
+        )
+        assert await theirs.fetchall() == [(True,)]
 
 
 async def test_a_server_that_died_in_the_end_needs_no_stop(tmp_path: Path) -> None:
@@ -137,6 +208,16 @@ def test_nothing_listens_on_tcp_and_commits_are_durable(postgres_url: str) -> No
         ]
 
     assert settings == [("",), ("on",), ("on",), ("on",)]
+
+
+def _socket(url: str) -> Path:
+    folder = parse_qs(urlsplit(url).query)["host"][0]
+    return Path(folder) / SOCKET_NAME
+
+
+def _through(proxy: Proxy, url: str) -> str:
+    """The same database by TCP."""
+    return f"postgresql://postgres@127.0.0.1:{proxy.port}{urlsplit(url).path}"
 
 
 async def _backend(pool: Pool) -> int:

@@ -21,7 +21,7 @@ from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.jobs import Job as QueuedJob
 
 from fundus_relay.adapters.database.pool import Connection
-from fundus_relay.pipeline.ports import Job
+from fundus_relay.pipeline.ports import Clock, Job
 
 LONGEST_BACKOFF = timedelta(minutes=15)
 
@@ -31,14 +31,21 @@ QUEUE_OF = {Job.ACQUISITION: "acquisition", Job.IMAGE: "analysis", Job.STUDY: "r
 log = logging.getLogger(__name__)
 
 
+AT_ONCE = datetime.fromtimestamp(0, UTC)
+"""A time that has passed by everybody's clock; by itself the engine takes this machine's, which may be wrong."""
+
+
 class Patience(BaseRetryStrategy):
     """What a job that ended badly waits before it runs again: a hand-over nothing, a bug longer and longer."""
 
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
     def get_retry_decision(self, *, exception: BaseException, job: QueuedJob) -> RetryDecision:
         if not isinstance(exception, Exception):  # cancelled at shutdown
-            return RetryDecision(retry_at=datetime.now(UTC))
+            return RetryDecision(retry_at=AT_ONCE)
         backoff = min(timedelta(seconds=2.0 ** min(job.attempts + 1, 16)), LONGEST_BACKOFF)
-        return RetryDecision(retry_at=datetime.now(UTC) + backoff)
+        return RetryDecision(retry_at=self._clock.now() + backoff)
 
 
 class Engine:

@@ -21,12 +21,7 @@ LEADERSHIP = 0x46756E6475734C64
 BEAT = 2.0
 """Seconds between two signs of life on the connection."""
 
-SESSION = """
-    set idle_session_timeout = '10s';
-    set tcp_keepalives_idle = 5;
-    set tcp_keepalives_interval = 2;
-    set tcp_keepalives_count = 3;
-"""
+SESSION = "set idle_session_timeout = '10s'"
 
 Round = Callable[[], Awaitable[object]]
 

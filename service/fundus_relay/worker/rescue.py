@@ -13,6 +13,8 @@ from procrastinate.manager import JobManager
 
 from fundus_relay.adapters.database.pool import Pool, connected
 
+from .engine import AT_ONCE
+
 log = logging.getLogger(__name__)
 
 
@@ -71,6 +73,6 @@ async def hand_back_strays(manager: JobManager, at_work: AtWork, workers: Sequen
 async def _hand_back(manager: JobManager, job: QueuedJob) -> None:
     log.warning("job-taken-over", extra={"job": job.task_name})
     try:
-        await manager.retry_job(job)
+        await manager.retry_job(job, retry_at=AT_ONCE)
     except UniqueViolation:  # another job for the same id waits already
         await manager.finish_job(job, Status.ABORTED, delete_job=True)

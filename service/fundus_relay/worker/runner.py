@@ -48,7 +48,7 @@ async def run_worker(
         collect: one shelf; likewise.
     """
     at_work = AtWork()
-    app = _app(handlers, ledger, at_work)
+    app = _app(handlers, ledger, clock, at_work)
     await app.open_async(pool)
 
     async def reconcile() -> None:
@@ -90,12 +90,12 @@ async def run_worker(
         await end(*kept, *rounds)
 
 
-def _app(handlers: Mapping[Job, Handler], ledger: PostgresLedger, at_work: AtWork) -> App:
+def _app(handlers: Mapping[Job, Handler], ledger: PostgresLedger, clock: Clock, at_work: AtWork) -> App:
     """The engine with our handlers as its tasks."""
     app = App(connector=PsycopgConnector())
 
     def register(kind: Job, handler: Handler) -> None:
-        @app.task(name=kind.value, queue=QUEUE_OF[kind], pass_context=True, retry=Patience())
+        @app.task(name=kind.value, queue=QUEUE_OF[kind], pass_context=True, retry=Patience(clock))
         async def run(context: JobContext, id: str) -> None:
             with at_work.on(context.job):
                 try:

@@ -14,8 +14,7 @@ TURN = 0x46756E647573546B
 """Key of the advisory lock; not the row's own lock, for uploads are counted in that row meanwhile."""
 
 PATIENTLY = """
-    set local lock_timeout = '60s';
-    set local statement_timeout = '60s';
+    set local lock_timeout = '30s';
     set local idle_in_transaction_session_timeout = '120s';
 """
 

@@ -13,10 +13,18 @@ from importlib import resources
 
 import psycopg
 
-from .pool import Connection, our_errors
+from .pool import KEEPALIVES, SERVER_KEEPALIVES, Connection, our_errors
 
 TURN = 0x46756E6475735265
 """Key of the advisory lock."""
+
+_SESSION = f"""
+    set lock_timeout = '30s';
+    set idle_session_timeout = '30s';
+    set idle_in_transaction_session_timeout = '30s';
+    {SERVER_KEEPALIVES}
+"""
+"""So that one who vanished in the middle keeps nobody from starting."""
 
 _GROUND = """
     create schema if not exists relay;
@@ -56,7 +64,10 @@ async def migrate(
     Raises: StoreUnavailable.
     """
     with our_errors("the database cannot be migrated now"):
-        async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as connection:
+        async with await psycopg.AsyncConnection.connect(
+            url, autocommit=True, connect_timeout=5, **KEEPALIVES
+        ) as connection:
+            await connection.execute(_SESSION)
             await connection.execute("select pg_advisory_lock(%s)", [TURN])
             await connection.execute(_GROUND)
             return [

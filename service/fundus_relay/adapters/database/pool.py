@@ -1,12 +1,23 @@
-"""Connections to PostgreSQL: pooled, checked before use, and with our errors instead of its."""
+"""Connections to PostgreSQL: pooled, checked before use, and with our errors instead of its.
+
+How this works. A server that restarts resets its connections, and new ones are tried for every few seconds. A peer that
+vanishes without a word is noticed by both sides' keepalives. What neither can tell is a proxy that keeps our connection
+and has lost the server's: there a statement is out whose answer never comes, and after `LONGEST_SILENCE` we hang up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
 from select import POLLIN, poll
+from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
@@ -18,12 +29,36 @@ Pool = AsyncConnectionPool[Connection]
 LONGEST_WAIT = 5.0
 """Seconds for a connection; then the database counts as out of reach."""
 
-SESSION = """
+RECONNECT_FOR = 3.0
+"""Seconds of growing pauses between attempts; then the next who wants a connection begins anew, with a short pause."""
+
+LONGEST_SILENCE = timedelta(seconds=35)
+"""That a statement may be without an answer: longer than any may take by the session's settings."""
+
+KEEPALIVES: Mapping[str, Any] = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 12_000,
+}
+"""A server that vanished is noticed within twelve seconds. Source: libpq, Parameter Key Words. Any: as `connect`."""
+
+SERVER_KEEPALIVES = """
+    set tcp_keepalives_idle = 5;
+    set tcp_keepalives_interval = 2;
+    set tcp_keepalives_count = 3;
+    set tcp_user_timeout = 12000;
+"""
+"""The same of us: the locks of a process that vanished are free within twelve seconds."""
+
+SESSION = f"""
     set search_path = relay, engine;
     set statement_timeout = '30s';
     set lock_timeout = '10s';
-    set idle_in_transaction_session_timeout = '60s';
+    set idle_in_transaction_session_timeout = '20s';
     set timezone = 'UTC';
+    {SERVER_KEEPALIVES}
 """
 
 PASSING = (
@@ -50,18 +85,39 @@ class StoreLimitExceeded(Rejected):
     code = "store-limit-exceeded"
 
 
+class Watched(psycopg.AsyncConnection[TupleRow]):
+    """A connection that is hung up when an answer is overdue."""
+
+    longest_silence = LONGEST_SILENCE
+
+    async def wait(self, *arguments: Any, **named: Any) -> Any:  # Any: as psycopg
+        """As psycopg; it reads an end of the connection then, and raises OperationalError."""
+        watch = asyncio.get_running_loop().call_later(self.longest_silence.total_seconds(), self._hang_up)
+        try:
+            return await super().wait(*arguments, **named)
+        finally:
+            watch.cancel()
+
+    def _hang_up(self) -> None:
+        if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+            return  # it listens, and nobody owes it an answer
+        with suppress(OSError), socket.socket(fileno=os.dup(self.pgconn.socket)) as wire:
+            wire.shutdown(socket.SHUT_RDWR)
+
+
 @asynccontextmanager
-async def open_pool(url: str, *, size: int = 10) -> AsyncIterator[Pool]:
+async def open_pool(url: str, *, size: int = 10, longest_silence: timedelta = LONGEST_SILENCE) -> AsyncIterator[Pool]:
     """Connections for as long as the context lasts; a database that is away or restarts is survived."""
     pool = Pool(
         url,
         min_size=min(2, size),
         max_size=size,
         timeout=LONGEST_WAIT,
-        kwargs={"connect_timeout": 3, "application_name": "fundus-relay", "prepare_threshold": 5},
+        connection_class=type("Watched", (Watched,), {"longest_silence": longest_silence}),
+        kwargs={"connect_timeout": 3, "application_name": "fundus-relay", "prepare_threshold": 5, **KEEPALIVES},
         configure=_configure,
         check=_check,
-        reconnect_timeout=30,
+        reconnect_timeout=RECONNECT_FOR,
         open=False,
         name="fundus-relay",
     )
