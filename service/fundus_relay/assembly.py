@@ -14,6 +14,7 @@ import httpx
 
 from fundus_relay.adapters.analyser.netra import NetraAnalyser
 from fundus_relay.adapters.analyser.token_row import TokenRow
+from fundus_relay.adapters.analyser.turns import TurnsEverywhere
 from fundus_relay.adapters.blobs import DirectoryBlobs
 from fundus_relay.adapters.database.clock import DatabaseClock, database_clock
 from fundus_relay.adapters.database.embedded import embedded_postgres
@@ -77,7 +78,8 @@ async def opened(settings: Settings, stop: asyncio.Event | None = None) -> Async
         outside = await stack.enter_async_context(
             httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=settings.record.timeout.total_seconds())
         )
-        analyser = await stack.enter_async_context(NetraAnalyser(settings.analyser, TokenRow(pool), clock))
+        turns = TurnsEverywhere(pool, clock, settings.analyser.concurrency, settings.analyser.gap)
+        analyser = await stack.enter_async_context(NetraAnalyser(settings.analyser, TokenRow(pool), clock, turns=turns))
         archive = await stack.enter_async_context(DicomwebArchive(settings.acquisition.archives, clock))
         blobs = _blobs(settings)
         ports = Ports(

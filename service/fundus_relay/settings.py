@@ -173,7 +173,12 @@ class NetraAccount(_Part):
     password: Secret = Field(description="of the account")
     poll_interval: Duration = Field(timedelta(seconds=90), description="between two questions for one image")
     give_up_after: Duration = Field(timedelta(minutes=30), description="then the image is parked, not lost")
-    concurrency: int = Field(4, ge=1, description="calls to the analyser at once in one process")
+    concurrency: int = Field(4, ge=1, description="calls to the analyser at once, over all processes")
+    calls_per_minute: int | None = Field(
+        None,
+        ge=1,
+        description="calls to the analyser at most, over all processes and evenly spaced; without it any number",
+    )
     connect_timeout: Duration = Field(timedelta(seconds=5), description="to open a connection")
     answer_timeout: Duration = Field(timedelta(seconds=60), description="for an answer after the request was sent")
     ambiguous_upload: AmbiguousUpload = Field(
@@ -186,6 +191,11 @@ class NetraAccount(_Part):
         description="a quick look for what is no fundus, too dark, too bright or out of focus: `advise` tells it in the"
         " Task and sends the picture all the same; with `hold` a person decides first; `off` does not look",
     )
+
+    @property
+    def gap(self) -> timedelta | None:
+        """Between the beginnings of two calls."""
+        return timedelta(minutes=1) / self.calls_per_minute if self.calls_per_minute else None
 
 
 class Destination(_Part):

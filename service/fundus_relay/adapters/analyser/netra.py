@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -36,6 +35,7 @@ from fundus_relay.pipeline.ports import Clock, HandIn
 from fundus_relay.settings import NetraAccount
 
 from .tokens import Tokens, TokenStore
+from .turns import Turns, TurnsHere
 from .wire import UPLOAD, Reply, Wire
 
 EXHAUSTED_WAIT = timedelta(minutes=5)
@@ -47,6 +47,7 @@ class NetraAnalyser:
     """See `ports.Analyser`. Use as a context manager: it owns its connections.
 
     Args:
+        turns: of the account; without them this process counts its own calls only.
         transport: what carries the calls; the network, unless a test says otherwise.
     """
 
@@ -56,12 +57,13 @@ class NetraAnalyser:
         tokens: TokenStore,
         clock: Clock,
         *,
+        turns: Turns | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._account = account
         self._wire = Wire(account, transport)
         self._tokens = Tokens(tokens, self._ask_token, clock)
-        self._turns = asyncio.Semaphore(account.concurrency)
+        self._turns = turns or TurnsHere(account.concurrency)
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,7 +79,7 @@ class NetraAnalyser:
 
     @asynccontextmanager
     async def ready(self) -> AsyncIterator[HandIn]:
-        async with self._turns:
+        async with self._turns.turn():
             token = await self._tokens.current()
 
             async def hand_in(picture: bytes, media_type: str, label: str) -> Upload:
@@ -113,7 +115,7 @@ class NetraAnalyser:
             return read(await self._wire.ask(call, job_form(token, job_id)))
 
         try:
-            async with self._turns:
+            async with self._turns.turn():
                 return await self._with(await self._tokens.current(), ask)
         except Refused as why:
             if why.why is Refusal.OTHER:  # of this job; waiting does not change it
