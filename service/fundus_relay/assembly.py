@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,11 +21,11 @@ from fundus_relay.adapters.database.clock import DatabaseClock, database_clock
 from fundus_relay.adapters.database.embedded import embedded_postgres
 from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.migrate import migrate
-from fundus_relay.adapters.database.patience import patiently
 from fundus_relay.adapters.database.pool import Pool, open_pool
 from fundus_relay.adapters.dicomweb import DicomwebArchive
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.adapters.image_archive import HttpImageArchive
+from fundus_relay.adapters.patience import patiently
 from fundus_relay.domain.policy import Carriage
 from fundus_relay.pipeline.ports import Blobs, Job, Ports
 from fundus_relay.pipeline.receive import Limits
@@ -52,21 +53,18 @@ async def opened_ledger(
     """Our tables, the connections to them, and their clock; the database is migrated first.
 
     Args:
-        stop: until it is set, a database that is not there is waited for; without it StoreUnavailable is raised.
+        stop: until it is set, what is not there is waited for; without it StoreUnavailable is raised.
 
     Raises: ToldToStop.
     """
     from fundus_relay.worker.engine import Engine
     from fundus_relay.worker.schema import engine_schema
 
-    async def patient(attempt: Callable[[], Awaitable[T]]) -> T:
-        return await attempt() if stop is None else await patiently(attempt, stop)
-
     async with AsyncExitStack() as stack:
         url = database_url(settings, stack)
-        await patient(lambda: migrate(url, engine_schema()))
+        await _patiently(lambda: migrate(url, engine_schema()), stop)
         pool = await stack.enter_async_context(open_pool(url, size=settings.database.pool_size))
-        clock = await patient(lambda: stack.enter_async_context(database_clock(pool)))
+        clock = await _patiently(lambda: stack.enter_async_context(database_clock(pool)), stop)
         yield PostgresLedger(pool, clock, Engine().enqueue), pool, clock
 
 
@@ -74,6 +72,7 @@ async def opened_ledger(
 async def opened(settings: Settings, stop: asyncio.Event | None = None) -> AsyncIterator[Service]:
     """The service's parts, connected. `stop` as `opened_ledger`."""
     async with AsyncExitStack() as stack:
+        blobs = await _patiently(partial(_blobs, settings), stop)
         ledger, pool, clock = await stack.enter_async_context(opened_ledger(settings, stop))
         outside = await stack.enter_async_context(
             httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=settings.record.timeout.total_seconds())
@@ -81,7 +80,6 @@ async def opened(settings: Settings, stop: asyncio.Event | None = None) -> Async
         turns = TurnsEverywhere(pool, clock, settings.analyser.concurrency, settings.analyser.gap)
         analyser = await stack.enter_async_context(NetraAnalyser(settings.analyser, TokenRow(pool), clock, turns=turns))
         archive = await stack.enter_async_context(DicomwebArchive(settings.acquisition.archives, clock))
-        blobs = _blobs(settings)
         ports = Ports(
             ledger=ledger,
             blobs=blobs,
@@ -93,13 +91,17 @@ async def opened(settings: Settings, stop: asyncio.Event | None = None) -> Async
         yield Service(settings, pool, ledger, ports, _rules(settings))
 
 
+async def _patiently(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event | None) -> T:
+    return await attempt() if stop is None else await patiently(attempt, stop)
+
+
 def database_url(settings: Settings | Storage, stack: AsyncExitStack) -> str:
     if settings.database.url is not None:
         return settings.database.url.get_secret_value()
     return stack.enter_context(embedded_postgres(settings.data_dir / "postgresql"))
 
 
-def _blobs(settings: Settings) -> Blobs:
+async def _blobs(settings: Settings) -> Blobs:
     url = settings.blobs.url or str(settings.data_dir / "blobs")
     if urlsplit(url).scheme not in {"s3", "gs", "az"}:
         return DirectoryBlobs(Path(url))

@@ -16,7 +16,7 @@ import uvloop
 
 from fundus_relay import memory, telemetry
 from fundus_relay.adapters.database.migrate import migrate
-from fundus_relay.adapters.database.patience import ToldToStop
+from fundus_relay.adapters.patience import ToldToStop
 from fundus_relay.api.server import CannotListen, listen
 from fundus_relay.assembly import answer, database_url, opened, opened_ledger, run
 from fundus_relay.domain.errors import RelayError

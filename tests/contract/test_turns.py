@@ -67,7 +67,8 @@ async def test_a_process_with_many_calls_lets_another_have_its_one(pool: Pool, o
 
 async def test_the_turns_of_a_dead_process_are_free_when_their_time_is_over(pool: Pool, other_pool: Pool) -> None:
     dead = turns_of(pool, most=1, lease_s=1)
-    await dead.turn().__aenter__()
+    turn = dead.turn()
+    await turn.__aenter__()
     assert dead._keeping is not None
     dead._keeping.cancel()  # with its process
     began = time.monotonic()
@@ -75,6 +76,7 @@ async def test_the_turns_of_a_dead_process_are_free_when_their_time_is_over(pool
         waited = time.monotonic() - began
 
     assert 0.5 < waited < 3
+    await turn.__aexit__(None, None, None)
 
 
 async def test_a_call_that_lasts_longer_than_its_lease_keeps_its_turn(pool: Pool, other_pool: Pool) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import time
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -135,7 +135,9 @@ def _sync_directory(path: Path) -> None:
 
 
 def _sweep(drafts: Path) -> None:
+    with tempfile.NamedTemporaryFile(dir=drafts) as fresh:  # whose time is the file system's, which all share
+        now = os.fstat(fresh.fileno()).st_mtime
     for draft in drafts.iterdir():
         with suppress(FileNotFoundError):
-            if time.time() - draft.stat().st_mtime > ABANDONED_AFTER_S:
+            if now - draft.stat().st_mtime > ABANDONED_AFTER_S:
                 draft.unlink()

@@ -1,4 +1,4 @@
-"""Waiting for a database that is not there yet when the process starts."""
+"""Waiting for a database, or a blob store, that is not there yet when the process starts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 
 
 class ToldToStop(Exception):
-    """Nobody waits for the database any more."""
+    """Nobody waits for the store any more."""
 
 
 async def patiently(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
-    """What the attempt gives, once the database is there.
+    """What the attempt gives, once the store is there.
 
     Raises: ToldToStop, once `stop` is set.
     """
@@ -32,7 +32,7 @@ async def patiently(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event) ->
             return await attempt()
         except StoreUnavailable as why:
             seconds = min(FIRST_WAIT_S * 2.0 ** min(tried - 1, 16), LONGEST_WAIT_S)
-            log.warning("database-awaited", extra={"code": why.code, "attempt": tried, "retry_after_s": seconds})
+            log.warning("store-awaited", extra={"code": why.code, "attempt": tried, "retry_after_s": seconds})
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), seconds)
         if stop.is_set():
