@@ -42,20 +42,33 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
+class Doom:
+    """The step at which a process kills itself: the `number`-th of its `kind`, or of any."""
+
+    kind: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"at {self.kind} step {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """One run.
 
     Attributes:
         patients: how many photographs each has; those of one patient are of one visit.
-        dooms: by replica, after how many steps each of its processes kills itself; then one lives.
+        dooms: by replica, at which step each of its processes kills itself; then one lives.
+        latency_s: that the analyser takes for every answer.
         pages: how PDF and drawings go along.
     """
 
     seed: int
     patients: Sequence[int]
-    dooms: Mapping[str, Sequence[int]]
+    dooms: Mapping[str, Sequence[Doom]]
     acts: Sequence[Act]
     pages: str
+    latency_s: float
 
 
 def plan_of(seed: int) -> Plan:
@@ -65,17 +78,23 @@ def plan_of(seed: int) -> Plan:
         acts.append(Act(chance.uniform(0.5, 3), "database_away", lasts_s=20))
     if chance.random() < 0.15:
         acts.append(Act(chance.uniform(0.5, WINDOW_S), "roll"))
-    dooms = {
-        name: [chance.randint(1, 40 if name in APIS else 120) for _ in range(chance.choice((0, 0, 1, 2)))]
-        for name in REPLICAS
-    }
+    dooms = {name: [_doom(chance, name) for _ in range(chance.choice((0, 0, 1, 2)))] for name in REPLICAS}
     return Plan(
         seed=seed,
         patients=[chance.choice((1, 1, 2)) for _ in range(chance.randint(3, 6))],
         dooms=dooms,
         acts=sorted(acts, key=lambda act: act.at_s),
         pages=chance.choice(("none", "none", "none", "inline", "binary")),
+        latency_s=chance.choice((0, 0.1, 0.3)),
     )
+
+
+def _doom(chance: random.Random, name: str) -> Doom:
+    if name in APIS:
+        kind = chance.choice(("any", "commit", "keep"))
+        return Doom(kind, chance.randint(1, 40 if kind == "any" else 8))
+    kind = chance.choice(("any", "commit", "upload", "write"))
+    return Doom(kind, chance.randint(1, {"any": 120, "commit": 60}.get(kind, 6)))
 
 
 def _act(chance: random.Random) -> Act:  # noqa: PLR0912 - a table

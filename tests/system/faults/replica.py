@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import uvloop
+from tests.system.faults.plan import Doom
 
 from fundus_relay import commands, telemetry
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
@@ -37,26 +38,25 @@ HASTE = 6
 """How many times faster the pauses are than in earnest."""
 
 
-class Doom:
-    """Counts the steps of a process, and kills it at the last one."""
+class Steps:
+    """Counts the steps of a process, and kills it at the one that is its doom."""
 
-    def __init__(self, steps: int) -> None:
-        self._left = steps
+    def __init__(self, doom: Doom) -> None:
+        self._kind = doom.kind
+        self._left = doom.number
 
-    def step(self) -> None:
-        self._left -= 1
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def around(self, port: Any, *methods: str) -> Any:  # Any: whichever port
-        return _Counted(port, self, methods)
+    def step(self, kind: str) -> None:
+        if self._kind in {"any", kind}:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Counted:
     """A port with a step before and one after each call of these methods."""
 
-    def __init__(self, port: Any, doom: Doom, methods: tuple[str, ...]) -> None:  # Any: whichever port
-        self._port, self._doom, self._methods = port, doom, methods
+    def __init__(self, port: Any, steps: Steps, kind: str, *methods: str) -> None:  # Any: whichever port
+        self._port, self._steps, self._kind, self._methods = port, steps, kind, methods
 
     def __getattr__(self, name: str) -> Any:  # Any: whichever method
         attribute = getattr(self._port, name)
@@ -64,9 +64,9 @@ class _Counted:
             return attribute
 
         async def counted(*arguments: Any, **named: Any) -> Any:  # Any: passed on
-            self._doom.step()
+            self._steps.step(self._kind)
             result = await attribute(*arguments, **named)
-            self._doom.step()
+            self._steps.step(self._kind)
             return result
 
         return counted
@@ -79,8 +79,8 @@ class _CountedLedger(_Counted):
     async def transaction(self) -> AsyncIterator[Any]:  # Any: the transaction
         async with self._port.transaction() as tx:
             yield tx
-            self._doom.step()
-        self._doom.step()
+            self._steps.step("commit")
+        self._steps.step("commit")
 
 
 class _CountedAnalyser(_Counted):
@@ -89,9 +89,9 @@ class _CountedAnalyser(_Counted):
         async with self._port.ready() as hand_in:
 
             async def counted(*arguments: Any, **named: Any) -> Any:  # Any: passed on
-                self._doom.step()
+                self._steps.step("upload")
                 taken = await hand_in(*arguments, **named)
-                self._doom.step()
+                self._steps.step("upload")
                 return taken
 
             yield counted
@@ -99,19 +99,19 @@ class _CountedAnalyser(_Counted):
 
 class _CountedBlobs(_Counted):
     def draft(self) -> Any:  # Any: a draft
-        return _Counted(self._port.draft(), self._doom, ("keep",))
+        return _Counted(self._port.draft(), self._steps, "keep", "keep")
 
 
 class _CountedWrites(httpx.AsyncHTTPTransport):
-    doom: Doom
+    steps: Steps
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         is_write = request.method == "POST"
         if is_write:
-            self.doom.step()
+            self.steps.step("write")
         answered = await super().handle_async_request(request)
         if is_write:
-            self.doom.step()
+            self.steps.step("write")
         return answered
 
 
@@ -138,25 +138,25 @@ def hastened(service: Service) -> Service:
     return replace(service, rules=rules, ports=replace(service.ports, clock=_Hasty(service.ports.clock)))
 
 
-def doomed(service: Service, steps: int) -> Service:
-    """The service, that dies at the step of this number."""
-    doom, ports, record = Doom(steps), service.ports, service.settings.record
+def doomed(service: Service, doom: Doom) -> Service:
+    """The service, that dies at that step."""
+    steps, ports, record = Steps(doom), service.ports, service.settings.record
     transport = _CountedWrites()
-    transport.doom = doom
-    blobs = _CountedBlobs(ports.blobs, doom, ("put",))
-    ledger: Any = _CountedLedger(ports.ledger, doom, ("note_ended", "postpone_polls"))  # Any: as a ledger
+    transport.steps = steps
+    blobs = _CountedBlobs(ports.blobs, steps, "keep", "put")
+    ledger: Any = _CountedLedger(ports.ledger, steps, "commit", "note_ended", "postpone_polls")  # Any: as a ledger
     client = httpx.AsyncClient(transport=transport, timeout=record.timeout.total_seconds())
     ports = replace(
         ports,
         ledger=ledger,
         blobs=blobs,
-        analyser=_CountedAnalyser(ports.analyser, doom, ("result", "credits")),
+        analyser=_CountedAnalyser(ports.analyser, steps, "question", "result", "credits"),
         records={record.name: FhirTransactionRecord(record, client, blobs)},
     )
     return replace(service, ports=ports, ledger=ledger)
 
 
-async def _serve(role: str, steps: int) -> None:
+async def _serve(role: str, doom: Doom | None) -> None:
     settings = read(Settings)
     telemetry.configure(settings.log_level)
     stop = asyncio.Event()
@@ -164,19 +164,21 @@ async def _serve(role: str, steps: int) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         async with opened(settings, stop) as real:
-            service = doomed(hastened(real), steps) if steps else hastened(real)
+            service = doomed(hastened(real), doom) if doom else hastened(real)
             await (answer(service, stop) if role == "api" else run(service, stop, pace=PACE))
     except ToldToStop:
         pass
 
 
-def live(role: str, environment: Mapping[str, str], port: int, state: Path | None, log: Path, steps: int) -> None:
+def live(
+    role: str, environment: Mapping[str, str], port: int, state: Path | None, log: Path, doom: Doom | None
+) -> None:
     """What a process does.
 
     Args:
         role: `api`, `worker`, `analyser` or `ehr`.
         state: file of the analyser or the EHR.
-        steps: after which it kills itself; 0 for never.
+        doom: at which it kills itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells the harness, which tells us
     os.environ.update(environment)
@@ -189,4 +191,4 @@ def live(role: str, environment: Mapping[str, str], port: int, state: Path | Non
         case "ehr":
             commands.serve_ehr("127.0.0.1", port, state)
         case _:
-            uvloop.run(_serve(role, steps))
+            uvloop.run(_serve(role, doom))

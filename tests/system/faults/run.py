@@ -105,7 +105,7 @@ async def run(seed: int, stage: Stage, *, plan: Plan | None = None, keep: bool =
     photographs = photographs_of(plan.patients, seed)
     for each in photographs:
         picture(each.noise)  # drawn before anything is timed
-    acts: list[str] = [f"dooms {name} after {list(steps)} steps" for name, steps in plan.dooms.items() if steps]
+    acts: list[str] = [f"{name} dies {each}" for name, dooms in plan.dooms.items() for each in dooms]
     waits: list[str] = []
     findings: Findings | None = None
     async with scene.begun():
@@ -114,7 +114,6 @@ async def run(seed: int, stage: Stage, *, plan: Plan | None = None, keep: bool =
         chance = random.Random(seed)  # noqa: S311 - of faults
         sending = asyncio.gather(*(_send_some_time(each, scene, chance) for each in photographs))
         await scene.play(acts.append)
-        await scene.calm()
         released, wrong = await _settle(scene, photographs, sending)
         if wrong:
             waits = _what_waits(scene, folder)

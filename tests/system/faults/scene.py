@@ -21,7 +21,7 @@ import httpx
 from tests.bench.processes import free_port
 from tests.interruption import Interruption
 from tests.proxy import Address, Proxy, proxied
-from tests.system.faults.plan import APIS, PEERS, REPLICAS, Act, Plan
+from tests.system.faults.plan import APIS, PEERS, REPLICAS, Act, Doom, Plan
 from tests.system.faults.replica import live
 
 STOPS_WITHIN_S = 30
@@ -68,15 +68,15 @@ class Party:
     environment: dict[str, str]
     state: Path | None
     log: Path
-    dooms: list[int] = field(default_factory=list)
+    dooms: list[Doom] = field(default_factory=list)
     process: Any = None  # Any: multiprocessing's process of this context
     may_live_at: float = 0
     is_stopping: bool = False
 
     def start(self) -> None:
-        steps = self.dooms.pop(0) if self.dooms else 0
+        doom = self.dooms.pop(0) if self.dooms else None
         self.process = _FORKS.Process(
-            target=live, args=(self.role, self.environment, self.port, self.state, self.log, steps), daemon=True
+            target=live, args=(self.role, self.environment, self.port, self.state, self.log, doom), daemon=True
         )
         self.process.start()
 
@@ -141,7 +141,11 @@ class Scene:
 
     def _outsiders(self) -> None:
         for name in ("analyser", "ehr"):
-            environment = {"FUNDUS_RELAY_STANDIN__ANALYSER": "instant", "FUNDUS_RELAY_STANDIN__CREDITS": "100000"}
+            environment = {
+                "FUNDUS_RELAY_STANDIN__ANALYSER": "instant",
+                "FUNDUS_RELAY_STANDIN__CREDITS": "100000",
+                "FUNDUS_RELAY_STANDIN__LATENCY_S": str(self.plan.latency_s),
+            }
             self.parties[name] = Party(
                 name, name, free_port(), environment, self.folder / f"{name}.sqlite", self.folder / f"{name}.log"
             )
@@ -315,21 +319,19 @@ class Scene:
         await asyncio.to_thread(self._clock_of(act.target).write_text, str(int(act.amount)))
 
     async def do_analyser(self, act: Act) -> None:
-        await self._misbehave("analyser", act, {act.what: act.amount}, {act.what: 0})
+        await self._misbehave("analyser", act)
 
     async def do_ehr(self, act: Act) -> None:
-        await self._misbehave("ehr", act, {act.what: act.amount}, {})
+        await self._misbehave("ehr", act)
 
-    async def _misbehave(self, name: str, act: Act, faults: dict[str, float], calm: dict[str, float]) -> None:
-        faults = {key: value if key.endswith("_s") else int(value) for key, value in faults.items()}
+    async def _misbehave(self, name: str, act: Act) -> None:
+        """For a while, or the next so many times."""
+        await self._ask_for(name, {act.what: act.amount if act.what.endswith("_s") else int(act.amount)})
+        if act.what.endswith("_s"):
+            await asyncio.sleep(act.lasts_s)
+            await self._ask_for(name, {act.what: self.plan.latency_s if name == "analyser" else 0})
+
+    async def _ask_for(self, name: str, faults: dict[str, float]) -> None:
         async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
-            for wanted, pause in ((faults, act.lasts_s), (calm, 0)):
-                with suppress(httpx.HTTPError):  # it was killed
-                    await client.post(f"{self.address(name)}/admin/faults", json=wanted)
-                await asyncio.sleep(pause)
-
-    async def calm(self) -> None:
-        """Whatever is left of the faults of those outside."""
-        for name in ("analyser", "ehr"):
-            everything = dict.fromkeys(("drop_before", "drop_after", "unavailable", "error", "latency_s"), 0)
-            await self._misbehave(name, Act(0, ""), everything if name == "analyser" else {}, {})
+            with suppress(httpx.HTTPError):  # it was killed
+                await client.post(f"{self.address(name)}/admin/faults", json=faults)
