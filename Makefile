@@ -7,7 +7,7 @@ SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadsc
 
 PAGES := service/fundus_relay/guide/site/content-security-policy.txt
 
-.PHONY: setup pages demo test test-peers peers orthanc clients check bench profiles serve lock clean
+.PHONY: setup pages demo test test-peers test-faults test-faults-mutants peers orthanc clients check bench profiles serve lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.installed  ## the virtual environment with everything that the laptop needs
@@ -36,6 +36,12 @@ test: setup pages clients  ## every test that needs no server of somebody else; 
 
 test-peers: setup peers profiles  ## the service with HAPI FHIR, Medplum's router, Orthanc, HL7's validator and the guide
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/peers tests/profiles
+
+test-faults: setup  ## processes killed, connections cut, clocks set; FAULT_SEED=1 FAULT_RUNS=25 is what it begins with
+	$(BIN)/python -m tests.system.faults
+
+test-faults-mutants: setup  ## the same on services that are broken on purpose, which it has to notice
+	$(BIN)/python -m tests.system.faults.mutants
 
 peers: .peers/hapi/.built .peers/judge/.built tests/peers/router/node_modules/.installed orthanc  ## programs that nobody here wrote
 

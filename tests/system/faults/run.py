@@ -154,8 +154,9 @@ async def _settle(
     released, ends = 0, time.monotonic() + SETTLES_WITHIN_S
     while time.monotonic() < ends:
         await asyncio.sleep(0.25)
+        are_all_told = sending.done()  # before the look: what is acknowledged after it is not in it
         left = await asyncio.to_thread(unfinished, scene.database_url)
-        if sending.done() and not left:
+        if are_all_told and not left:
             return released, []
         if any(" parked " in each for each in left):
             released += await _release(scene)

@@ -240,9 +240,13 @@ class Scene:
         party = self.parties[act.target]
         party.may_live_at = time.monotonic() + act.lasts_s
         twins = [each for each in self.parties.values() if each.role == party.role and each is not party]
-        if act.lasts_s > 60 and any(each.may_live_at - time.monotonic() > 60 for each in twins):
+        if self.is_gone(party.name) and any(self.is_gone(each.name) for each in twins):
             party.may_live_at = 0  # one of them has to live
         party.kill()
+
+    def is_gone(self, name: str) -> bool:
+        """Whether it was killed for good."""
+        return self.parties[name].may_live_at - time.monotonic() > 60
 
     async def do_terminate(self, act: Act) -> None:
         """SIGTERM, and a successor."""
@@ -258,16 +262,14 @@ class Scene:
             party.kill()
         elif process.exitcode not in {0, -signal.SIGKILL, -signal.SIGTERM}:  # SIGTERM: before it could listen to it
             self.violations.append(f"{party.name} stopped with exit code {process.exitcode}")
-        party.may_live_at = 0
         party.is_stopping = False
 
     async def do_roll(self, act: Act) -> None:
         """A rolling update."""
         for name in REPLICAS:
             await self.do_terminate(Act(act.at_s, "terminate", name))
-            async with asyncio.timeout(STOPS_WITHIN_S):
-                while not self.parties[name].is_alive:  # noqa: ASYNC110 - another task starts it
-                    await asyncio.sleep(0.05)
+            while not self.parties[name].is_alive and not self.is_gone(name):  # another task starts it
+                await asyncio.sleep(0.05)
             await asyncio.sleep(0.5)
 
     async def do_database_away(self, act: Act) -> None:
