@@ -268,7 +268,7 @@ class Scene:
         """A rolling update."""
         for name in REPLICAS:
             await self.do_terminate(Act(act.at_s, "terminate", name))
-            while not self.parties[name].is_alive and not self.is_gone(name):  # another task starts it
+            while not self.parties[name].is_alive and not self.is_gone(name):  # noqa: ASYNC110 - another task does
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.5)
 
