@@ -31,16 +31,19 @@ class Kind:
 
     Attributes:
         encoded: bytes of a JPEG at most; None means pixels as they are.
+        analyser: what the stand-in says of each.
     """
 
     name: str
     encoded: int | None
+    analyser: str = "instant"
 
 
 KINDS = (
     Kind("JPEG within the analyser's limit", 4_500_000),
     Kind("JPEG of twice that", 10_000_000),
     Kind("uncompressed", None),
+    Kind("JPEG within the limit, a hundred lesions in each", 4_500_000, "crowded"),
 )
 
 

@@ -68,7 +68,7 @@ def _study(kind: Kind, count: int, floor: float) -> Row:
                 ["fundus_relay", "standin", "--port", str(standin), "--state", f"{name}/standin.sqlite"],
                 standin,
                 "/livez",
-                {"FUNDUS_RELAY_STANDIN__ANALYSER": "instant", "FUNDUS_RELAY_STANDIN__CREDITS": "1000000"},
+                {"FUNDUS_RELAY_STANDIN__ANALYSER": kind.analyser, "FUNDUS_RELAY_STANDIN__CREDITS": "1000000"},
             ),
             started(["fundus_relay", "ehr", "--port", str(ehr)], ehr, "/livez"),
             started(["tests.bench.archive", str(archive)], archive, "/livez"),
@@ -88,7 +88,7 @@ async def _through(relay: Watched, study: str) -> None:
         "status": "available",
         "subject": {"reference": "Patient/demo-patient"},
     }
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{relay.port}/fhir", trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{relay.port}/fhir", trust_env=False, timeout=60) as client:
         (await client.post("/ImagingStudy", json=resource)).raise_for_status()
         while True:
             answer = (await client.get("/Task")).raise_for_status().json()

@@ -19,6 +19,7 @@ from fundus_relay.domain.analysis import Analysis, AnalysisFailed, Graded, Lesio
 from fundus_relay.domain.errors import InvalidResource, StoreUnavailable
 from fundus_relay.domain.geometry import IDENTITY, Box, Size
 from fundus_relay.domain.laterality import Laterality
+from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.states import DeliveryState, ImageState, StudyState
 from fundus_relay.domain.values import (
     CreditMark,
@@ -51,6 +52,9 @@ def an_image(study: Study, **fields: Any) -> Image:  # Any: a subset of Image's 
     return replace(image, **fields)
 
 
+RESOURCES = ({"resourceType": "DiagnosticReport", "id": "r"},)
+
+
 def a_delivery(study: Study, **fields: Any) -> Delivery:  # Any: a subset of Delivery's fields
     delivery = Delivery(
         id=str(uuid4()),
@@ -58,7 +62,6 @@ def a_delivery(study: Study, **fields: Any) -> Delivery:  # Any: a subset of Del
         revision=1,
         destination="ehr",
         state=DeliveryState.DUE,
-        resources=({"resourceType": "DiagnosticReport", "id": "r"},),
         report_id="r",
         since=NOW,
     )
@@ -326,7 +329,7 @@ async def test_a_lost_queue_loses_nothing(ledger: PostgresLedger, pool: Pool) ->
     image = await add_image(ledger)
     delivery = a_delivery(await open_study(ledger))
     async with ledger.transaction() as tx:
-        await tx.add_delivery(delivery)
+        await tx.add_delivery(delivery, RESOURCES)
         await tx.enqueue(Job.IMAGE, image.id)
         await tx.enqueue(Job.STUDY, image.study_id)
         await tx.enqueue(Job.DELIVERY, delivery.id)
@@ -409,7 +412,7 @@ async def test_a_later_revision_supersedes_one_that_has_not_begun(ledger: Postgr
     newer = [a_delivery(study, revision=2), a_delivery(study, revision=2, destination="archive")]
     async with ledger.transaction() as tx:
         for delivery in (due, begun, *newer):
-            await tx.add_delivery(delivery)
+            await tx.add_delivery(delivery, RESOURCES)
         states = {delivery.id: delivery.state for delivery in await tx.deliveries(study.id)}
 
     assert states[due.id] is DeliveryState.SUPERSEDED
@@ -421,7 +424,7 @@ async def test_a_later_revision_supersedes_one_that_has_not_begun(ledger: Postgr
 async def test_a_delivery_moves_by_its_own_table(ledger: PostgresLedger) -> None:
     delivery = a_delivery(await open_study(ledger))
     async with ledger.transaction() as tx:
-        await tx.add_delivery(delivery)
+        await tx.add_delivery(delivery, RESOURCES)
         writing = await tx.move_delivery(delivery, DeliveryState.WRITING, attempt=1, first_tried_at=NOW)
         assert writing is not None
         assert await tx.move_delivery(delivery, DeliveryState.PARKED) is None
@@ -431,7 +434,21 @@ async def test_a_delivery_moves_by_its_own_table(ledger: PostgresLedger) -> None
         assert await tx.delivery(delivery.id) == confirmed
 
     assert confirmed is not None
-    assert (confirmed.remote_id, confirmed.attempt, confirmed.resources) == ("77", 1, delivery.resources)
+    assert (confirmed.remote_id, confirmed.attempt) == ("77", 1)
+
+
+async def test_what_a_delivery_says_comes_back_whole_and_in_its_order(ledger: PostgresLedger) -> None:
+    delivery = a_delivery(await open_study(ledger))
+    boxes = [{"extension": [{"url": "xMin", "valueDecimal": number}]} for number in range(300)]
+    resources = Packed(
+        {"resourceType": "Observation", "id": f"o{number}", **({"component": boxes} if number % 4 == 0 else {})}
+        for number in range(120)
+    )
+    async with ledger.transaction() as tx:
+        await tx.add_delivery(delivery, resources)
+        assert await tx.told(delivery.id) == resources
+        assert list(await tx.told(delivery.id)) == list(resources)
+        assert len(await tx.told(str(uuid4()))) == 0
 
 
 async def test_a_submission_comes_back(ledger: PostgresLedger) -> None:

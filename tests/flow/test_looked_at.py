@@ -414,7 +414,7 @@ async def kept_pages(world: World) -> set[str]:
     """Digests of the pages of the newest revision."""
     (image,) = await world.images()
     async with world.ports.ledger.transaction() as tx:
-        resources = (await tx.deliveries(image.study_id))[-1].resources
+        resources = await tx.told((await tx.deliveries(image.study_id))[-1].id)
     stated = [each["_data"]["extension"][0]["valueString"] for each in resources if "_data" in each]
     return set(stated)
 

@@ -88,7 +88,7 @@ class Story:
     def linked(self, *, revision: int | None = None, issued: datetime | None = None) -> tuple[Json, ...]:
         """As an EHR gets it that takes links to pages."""
         told = self.told(revision=revision, issued=issued).resources
-        return carried(told, Manner(Carriage.LINK, Carriage.LINK), {})
+        return tuple(carried(told, Manner(Carriage.LINK, Carriage.LINK), {}))
 
 
 def a_page(number: int, media_type: str, size: Size | None = None) -> StoredPage:

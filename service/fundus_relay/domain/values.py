@@ -271,10 +271,9 @@ class Acquisition:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One report revision on its way to one destination.
+    """One report revision on its way to one destination. What it says is kept apart, since it may be large.
 
     Attributes:
-        resources: the report and all that goes with it, with our own ids; see `fhir.report.Report`.
         report_id: id of the DiagnosticReport in our own store.
         remote_id: id of the DiagnosticReport at the EHR, once confirmed.
         first_tried_at: when the retry horizon began.
@@ -285,7 +284,6 @@ class Delivery:
     revision: int
     destination: str
     state: DeliveryState
-    resources: tuple[Json, ...]
     report_id: str
     since: datetime
     due_at: datetime | None = None

@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.policy import Carriage
 from fundus_relay.domain.values import Json
 
@@ -39,11 +40,11 @@ class Manner:
         return self.sheet if is_sheet else self.overlays
 
 
-def travelling(resources: Sequence[Json], manner: Manner) -> Iterator[tuple[str, str]]:
+def travelling(resources: Packed, manner: Manner) -> Iterator[tuple[str, str]]:
     """Binary id and digest of each page whose bytes go along."""
-    sizes = {_page_of(each): each["size"] for each in _attachments(resources) if "size" in each}
+    sizes = {_page_of(each): each["size"] for each in _attachments(resources.heads) if "size" in each}
     total = 0
-    for page in resources:
+    for page in resources.heads:
         digest = blob_of(page) if page["resourceType"] == "Binary" else None
         if digest is None or manner.of(page) not in (Carriage.INLINE, Carriage.BINARY):
             continue
@@ -53,18 +54,16 @@ def travelling(resources: Sequence[Json], manner: Manner) -> Iterator[tuple[str,
             yield page["id"], digest
 
 
-def carried(resources: Sequence[Json], manner: Manner, contents: Mapping[str, bytes]) -> tuple[Json, ...]:
+def carried(resources: Packed, manner: Manner, contents: Mapping[str, bytes]) -> Packed:
     """The report as one EHR gets it.
 
     Args:
         contents: by Binary id, the bytes of the pages that travel.
     """
-    manners = {page["id"]: manner.of(page) for page in resources if page["resourceType"] == "Binary"}
-    left_out = {f"Media/{each['id']}" for each in resources if is_overlay(each) and manner.overlays is Carriage.NONE}
-    kept = [each for each in resources if f"{each['resourceType']}/{each['id']}" not in left_out]
-    return tuple(
-        told for each in kept if (told := _carried(each, manners, contents, left_out, manner.sheet)) is not None
-    )
+    manners = {page["id"]: manner.of(page) for page in resources.heads if page["resourceType"] == "Binary"}
+    overlays = [each for each in resources.heads if is_overlay(each) and manner.overlays is Carriage.NONE]
+    left_out = {f"Media/{each['id']}" for each in overlays}
+    return resources.mapped(lambda each: _carried(each, manners, contents, left_out, manner.sheet))
 
 
 def _carried(
@@ -82,6 +81,8 @@ def _carried(
             told = {name: value for name, value in resource.items() if name != "presentedForm"}
             told["media"] = [each for each in resource["media"] if each["link"]["reference"] not in left_out]
             return told | ({"presentedForm": [_led(each, manners, contents) for each in forms]} if forms else {})
+        case "Media" if f"Media/{resource['id']}" in left_out:
+            return None
         case "Media" if is_overlay(resource):
             return {**resource, "content": _led(resource["content"], manners, contents)}
         case "Provenance":

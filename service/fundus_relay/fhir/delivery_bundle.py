@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 from uuid import NAMESPACE_URL, uuid5
 
+from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.values import Json
 
 from . import names
@@ -52,17 +53,27 @@ def delivery_bundle(resources: Sequence[Json], known: Mapping[str, Json], gone: 
         gone: Observations at the EHR that an earlier revision had and this one no longer has.
         base_url: of the EHR; references to it by full URL become relative.
     """
-    links = {name: _link(name, known) for name in map(_name, resources)}
-    written = [each for each in resources if each["resourceType"] != "Device" or _name(each) not in known]
-    return {
-        "resourceType": "Bundle",
-        "meta": {"profile": [names.profile("delivery-bundle")]},
-        "type": "transaction",
-        "entry": [
-            *(_entry(resource, links, known, base_url) for resource in written),
-            *(_withdrawal(resource) for resource in gone),
-        ],
-    }
+    return {**ENVELOPE, "entry": list(entries(resources, known, gone, base_url))}
+
+
+ENVELOPE: Json = {
+    "resourceType": "Bundle",
+    "meta": {"profile": [names.profile("delivery-bundle")]},
+    "type": "transaction",
+}
+"""The transaction without its entries."""
+
+
+def entries(
+    resources: Sequence[Json], known: Mapping[str, Json], gone: Iterable[Json], base_url: str
+) -> Iterator[Json]:
+    """The entries of the transaction, one after the other; arguments as of `delivery_bundle`."""
+    told = Packed.of(resources)
+    links = {name: _link(name, known) for name in map(_name, told.heads)}
+    for resource in told.where(lambda each: each["resourceType"] != "Device" or _name(each) not in known):
+        yield _entry(resource, links, known, base_url)
+    for resource in gone:
+        yield _withdrawal(resource)
 
 
 def _entry(resource: Json, links: Mapping[str, str], known: Mapping[str, Json], base_url: str) -> Json:

@@ -133,11 +133,12 @@ def _judgement(
 
 
 def _lesion_map(image: Image, sent: PreparedPicture, lesions: tuple[Lesion, ...], setting: Setting) -> Json:
+    frame = _frame(image, sent)
     return {
         **_observation(image, setting, "lesion-regions", told=_counted(lesions)),
         "component": [
             {
-                "extension": [_bounding_box(image, sent, lesion)],
+                "extension": [_bounding_box(image, sent, lesion, frame)],
                 "code": codes.lesion(lesion.literal),
                 "valueCodeableConcept": {"coding": [codes.DETECTED], "text": "Detected"},
             }
@@ -152,7 +153,7 @@ def _counted(lesions: Sequence[Lesion]) -> str:
     return f"{len(lesions)} marked: {', '.join(f'{word} ({count})' for word, count in counts.items())}"
 
 
-def _bounding_box(image: Image, sent: PreparedPicture, lesion: Lesion) -> Json:
+def _bounding_box(image: Image, sent: PreparedPicture, lesion: Lesion, frame: Sequence[Json]) -> Json:
     """The box in pixels of the source raster as stored, and how the submitted picture relates to it."""
     box = in_source(image, sent, lesion.box)
     numbers = {"xMin": box.x_min, "yMin": box.y_min, "xMax": box.x_max, "yMax": box.y_max}
@@ -160,7 +161,7 @@ def _bounding_box(image: Image, sent: PreparedPicture, lesion: Lesion) -> Json:
         "url": names.LESION_BOUNDING_BOX,
         "extension": [
             *({"url": name, "valueDecimal": _number(value)} for name, value in numbers.items()),
-            *_frame(image, sent),
+            *frame,
             {"url": "image", "valueReference": {"reference": f"Media/{image.media_id}"}},
             {"url": "source", "valueString": lesion.source},
         ],

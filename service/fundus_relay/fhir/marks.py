@@ -18,13 +18,17 @@ from . import codes
 
 def marked(bundle: Json, *, ai_label: bool, profiles: bool) -> Json:
     """The transaction with these marks kept or left out; other labels of a resource stay."""
-    return {
-        **_marked(bundle, ai_label, profiles),
-        "entry": [{**entry, "resource": _marked(entry["resource"], ai_label, profiles)} for entry in bundle["entry"]],
-    }
+    told = marked_resource(bundle, ai_label=ai_label, profiles=profiles)
+    return {**told, "entry": [marked_entry(each, ai_label=ai_label, profiles=profiles) for each in bundle["entry"]]}
 
 
-def _marked(resource: Json, ai_label: bool, profiles: bool) -> Json:
+def marked_entry(entry: Json, *, ai_label: bool, profiles: bool) -> Json:
+    """The same of one entry."""
+    return {**entry, "resource": marked_resource(entry["resource"], ai_label=ai_label, profiles=profiles)}
+
+
+def marked_resource(resource: Json, *, ai_label: bool, profiles: bool) -> Json:
+    """The same of one resource."""
     meta: dict[str, Any] = {**resource.get("meta", {})}  # Any: FHIR JSON
     if not profiles:
         meta.pop("profile", None)

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from fundus_relay.domain.analysis import AnalysisFailed, Graded, NotFundus, Ungradable
 from fundus_relay.domain.laterality import Laterality
+from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.states import AcquisitionState, ImageState
 from fundus_relay.domain.values import Acquisition, Image, Json, Pages, Study
 
@@ -37,7 +38,7 @@ class Report:
         missing: what it does not tell of, in sentences.
     """
 
-    resources: tuple[Json, ...]
+    resources: Packed
     images: tuple[Image, ...]
     pictured: tuple[Image, ...]
     numbers: Mapping[str, str]
@@ -45,7 +46,7 @@ class Report:
 
     @property
     def diagnostic_report(self) -> Json:
-        return self.resources[0]
+        return self.resources.heads[0]
 
 
 def fingerprint(study: Study, images: Sequence[Image], acquisitions: Sequence[Acquisition] = ()) -> str:
@@ -98,7 +99,8 @@ def build_report(
     told = _by_eye([image for image in images if image.state is not ImageState.CANCELLED])
     numbers = _numbers(told)
     setting = Setting(study, issued.isoformat(timespec="milliseconds"), organization, _labels(told, numbers))
-    found = {image.id: findings(image, setting) for image in told}
+    resources = Packed([{}])  # the report itself comes last of all
+    found = {image.id: [resources.append(each) for each in findings(image, setting)] for image in told}
     panels = [
         _panel([image for image in told if image.laterality is eye and found[image.id]], found, setting)
         for eye in dict.fromkeys(image.laterality for image in told if found[image.id])
@@ -114,19 +116,19 @@ def build_report(
     report = _report(study, told, [*panels, *observations], pictured, acquisitions, setting, revision)
     report = _with_pages(report, pictured, overlays, made, setting, public_url, revision)
     asserted = [*observations, *panels, *overlays.values()]
+    for each in (
+        *panels,
+        *analysers,
+        device.relay(),
+        *(_media(image, media[image.media_id], setting, public_url) for image in pictured),
+        *overlays.values(),
+        *([pages.binary(made.sheet, setting, report)] if made.sheet else []),
+        *(pages.binary(made.overlays[of], setting, overlay) for of, overlay in overlays.items()),
+        _provenance(report, asserted, pictured, analysers, revision),
+    ):
+        resources.append(each)
     return Report(
-        (
-            report,
-            *observations,
-            *panels,
-            *analysers,
-            device.relay(),
-            *(_media(image, media[image.media_id], setting, public_url) for image in pictured),
-            *overlays.values(),
-            *([pages.binary(made.sheet, setting, report)] if made.sheet else []),
-            *(pages.binary(made.overlays[of], setting, overlay) for of, overlay in overlays.items()),
-            _provenance(report, asserted, pictured, analysers, revision),
-        ),
+        resources.mapped(lambda each: each or report),
         tuple(told),
         tuple(pictured),
         numbers,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.values import Json
 
 from . import names
@@ -40,14 +41,15 @@ def withdrawn(resource: Json) -> Json:
     return {**taken_back, "text": narrative([WITHDRAWN])}
 
 
-def withdrawn_report(said: Sequence[Json], *, revision: int, issued: str) -> tuple[Json, ...]:
+def withdrawn_report(said: Sequence[Json], *, revision: int, issued: str) -> Packed:
     """The newest revision, taken back as a whole by a further one.
 
     Args:
         said: resources of the newest revision, the DiagnosticReport first.
         issued: FHIR instant.
     """
-    return tuple(_taken_back(each, said[0], revision, issued) for each in said)
+    packed = Packed.of(said)
+    return packed.mapped(lambda each: _taken_back(each, packed.heads[0], revision, issued))
 
 
 def _taken_back(resource: Json, report: Json, revision: int, issued: str) -> Json:

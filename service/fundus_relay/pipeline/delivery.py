@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from fundus_relay.domain.errors import DestinationUnknown, RecordRefused, Unavailable, Unexplained
+from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.states import DeliveryState
 from fundus_relay.domain.values import Delivery, Written
 
@@ -25,15 +26,15 @@ HORIZON_PASSED = "delivery-horizon-passed"
 
 async def deliver(delivery_id: str, ports: Ports, rules: Rules) -> None:
     """Bring one report revision to its destination, or leave it waiting or parked with the reason."""
-    delivery = await _begin(delivery_id, ports)
-    if delivery is None:
+    if (begun := await _begin(delivery_id, ports)) is None:
         return
+    delivery, told = begun
     record = ports.records.get(delivery.destination)
     if record is None:
         await _settle(delivery, DeliveryState.PARKED, ports, reason=DestinationUnknown.code)
         return
     try:
-        written = await record.publish(delivery.resources, revision=delivery.revision)
+        written = await record.publish(told, revision=delivery.revision)
     except Unavailable as why:
         await _postpone(delivery, why, ports, rules)
     except Unexplained as why:
@@ -42,8 +43,8 @@ async def deliver(delivery_id: str, ports: Ports, rules: Rules) -> None:
         await _confirm(delivery, written, ports)
 
 
-async def _begin(delivery_id: str, ports: Ports) -> Delivery | None:
-    """Commit that we are about to write; None when there is nothing to do."""
+async def _begin(delivery_id: str, ports: Ports) -> tuple[Delivery, Packed] | None:
+    """Commit that we are about to write, and what; None when there is nothing to do."""
     now = ports.clock.now()
     async with ports.ledger.transaction() as tx:
         delivery = await tx.delivery(delivery_id)
@@ -52,7 +53,7 @@ async def _begin(delivery_id: str, ports: Ports) -> Delivery | None:
         if await _is_superseded(delivery, tx):
             await tx.move_delivery(delivery, DeliveryState.SUPERSEDED)
             return None
-        return await tx.move_delivery(
+        begun = await tx.move_delivery(
             delivery,
             DeliveryState.WRITING,
             reason=delivery.reason,  # until we know better: who waits on for the same reason is told of once
@@ -60,6 +61,7 @@ async def _begin(delivery_id: str, ports: Ports) -> Delivery | None:
             first_tried_at=delivery.first_tried_at or now,
             due_at=None,
         )
+        return (begun, await tx.told(begun.id)) if begun else None
 
 
 async def _is_superseded(delivery: Delivery, tx: Transaction) -> bool:

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from fundus_relay.domain.dicom import InstanceName, ListedInstance
+from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageState
 from fundus_relay.domain.values import (
     Acquisition,
@@ -346,8 +347,16 @@ class Transaction(Protocol):
         """As `move_image`, by `ACQUISITION_MOVES`."""
         ...
 
-    async def add_delivery(self, delivery: Delivery) -> None:
-        """Add; an earlier revision for the same destination that has not begun becomes superseded."""
+    async def add_delivery(self, delivery: Delivery, resources: Sequence[Json]) -> None:
+        """Add; an earlier revision for the same destination that has not begun becomes superseded.
+
+        Args:
+            resources: the report and all that goes with it, with our own ids; see `fhir.report.Report`.
+        """
+        ...
+
+    async def told(self, delivery_id: str) -> Packed:
+        """The resources of a delivery; none when there is no such delivery."""
         ...
 
     async def delivery(self, delivery_id: str) -> Delivery | None:

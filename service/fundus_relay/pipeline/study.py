@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from uuid import uuid4
 
 from fundus_relay.domain.analysis import AnalysisFailed
 from fundus_relay.domain.errors import PatientMismatch
+from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.states import IMAGE_SETTLED, AcquisitionState, DeliveryState, ImageState, StudyState
 from fundus_relay.domain.values import Acquisition, Delivery, Image, Json, Pages, Study
 from fundus_relay.fhir.pages import is_overlay
@@ -30,6 +33,7 @@ class _Draft:
     Attributes:
         study: with this revision.
         told: the images that it tells of; none of them has an answer when the report is to be withdrawn.
+        said: resources of the revision before; none when this is the first.
         report: without the pages that people look at, or None when it is to be withdrawn.
     """
 
@@ -37,7 +41,7 @@ class _Draft:
     told: Sequence[Image]
     acquisitions: Sequence[Acquisition]
     media: Mapping[str, Json]
-    earlier: Sequence[Delivery]
+    said: Packed
     issued: datetime
     report: Report | None
 
@@ -84,12 +88,12 @@ async def _look(tx: Transaction, study_id: str, drawn: _Draft | None, ports: Por
     if not is_new:
         return None
     study = replace(study, state=StudyState.REPORTED, revision=study.revision + 1, fingerprint=digest)
-    earlier = await tx.deliveries(study.id)
-    issued = _issued(drawn.issued if drawn else ports.clock.now(), earlier)
+    said = await _said(tx, study)
+    issued = _issued(drawn.issued if drawn else ports.clock.now(), said)
     media = await _media(tx, told)
-    is_withdrawn = not has_answer(told) and earlier
-    report = None if is_withdrawn else _told(study, told, media, acquisitions, issued, Pages(), rules)
-    return _Draft(study, told, acquisitions, media, earlier, issued, report)
+    is_withdrawn = not has_answer(told) and said
+    report = None if is_withdrawn else await _told(study, told, media, acquisitions, issued, Pages(), rules)
+    return _Draft(study, told, acquisitions, media, said, issued, report)
 
 
 def is_reportable(images: Sequence[Image]) -> bool:
@@ -122,18 +126,20 @@ def is_settled(image: Image) -> bool:
 
 async def _issue(tx: Transaction, draft: _Draft, pages: Pages, ports: Ports, rules: Rules) -> None:
     """Store a report revision and make it due at every destination."""
-    study, earlier = draft.study, draft.earlier
-    said = earlier[-1].resources if earlier else ()
+    study, said = draft.study, draft.said
+    gone: Packed
     if draft.report is not None:
-        told = _told(study, draft.told, draft.media, draft.acquisitions, draft.issued, pages, rules).resources
+        report = await _told(study, draft.told, draft.media, draft.acquisitions, draft.issued, pages, rules)
+        told = report.resources
         gone = _no_longer_said(said, told)
         # the EHR's Observations are withdrawn by whoever writes the report there; nobody does that for the others
-        resources = (*told, *(each for each in gone if each["resourceType"] != "Observation"))
+        others = gone.mapped(lambda each: each if each["resourceType"] != "Observation" else None)
+        resources = Packed((*told, *others)) if others else told
     else:
         issued = draft.issued.isoformat(timespec="milliseconds")
         resources = withdrawn_report(said, revision=study.revision, issued=issued)
-        gone = ()
-    for resource in (*resources, *gone):
+        gone = Packed()
+    for resource in chain(resources, gone):
         if resource["resourceType"] != "Media" or is_overlay(resource):  # the photograph is the one that was sent
             await tx.resources.put(_for_our_readers(resource, study, rules.public_url))
     await tx.save_study(study)
@@ -144,21 +150,26 @@ async def _issue(tx: Transaction, draft: _Draft, pages: Pages, ports: Ports, rul
             revision=study.revision,
             destination=destination,
             state=DeliveryState.DUE,
-            resources=resources,
-            report_id=resources[0]["id"],
+            report_id=resources.heads[0]["id"],
             since=ports.clock.now(),
         )
-        await tx.add_delivery(delivery)
+        await tx.add_delivery(delivery, resources)
         await tx.enqueue(Job.DELIVERY, delivery.id)
     await refresh_tasks(tx, study)
 
 
-def _issued(now: datetime, earlier: Sequence[Delivery]) -> datetime:
+async def _said(tx: Transaction, study: Study) -> Packed:
+    """The newest revision that there is."""
+    earlier = await tx.deliveries(study.id)
+    return await tx.told(earlier[-1].id) if earlier else Packed()
+
+
+def _issued(now: datetime, said: Packed) -> datetime:
     """When this revision is issued: after every earlier one, whichever process's clock that was told by.
 
     The EHR tells revisions apart by it; instants in FHIR servers have milliseconds.
     """
-    before = [datetime.fromisoformat(each.resources[0]["issued"]) + timedelta(milliseconds=1) for each in earlier]
+    before = [datetime.fromisoformat(each["issued"]) + timedelta(milliseconds=1) for each in said.heads[:1]]
     return max([now.replace(microsecond=now.microsecond // 1000 * 1000), *before])
 
 
@@ -171,7 +182,7 @@ async def _media(tx: Transaction, images: Sequence[Image]) -> Mapping[str, Json]
     return media
 
 
-def _told(
+async def _told(
     study: Study,
     images: Sequence[Image],
     media: Mapping[str, Json],
@@ -180,7 +191,9 @@ def _told(
     pages: Pages,
     rules: Rules,
 ) -> Report:
-    return build_report(
+    """The report, put together beside the event loop: crowded photographs have tens of thousands of boxes."""
+    return await asyncio.to_thread(
+        build_report,
         study,
         images,
         media,
@@ -193,11 +206,11 @@ def _told(
     )
 
 
-def _no_longer_said(said: Sequence[Json], told: Sequence[Json]) -> tuple[Json, ...]:
+def _no_longer_said(said: Packed, told: Packed) -> Packed:
     """What the revision before had and this one has not, such as the panel of an eye that was corrected."""
-    still = {_name_at_ehr(each) for each in told if each["resourceType"] in _WITHDRAWN}
-    return tuple(
-        withdrawn(each) for each in said if each["resourceType"] in _WITHDRAWN and _name_at_ehr(each) not in still
+    still = {_name_at_ehr(each) for each in told.heads if each["resourceType"] in _WITHDRAWN}
+    return said.mapped(
+        lambda each: withdrawn(each) if each["resourceType"] in _WITHDRAWN and _name_at_ehr(each) not in still else None
     )
 
 

@@ -29,6 +29,22 @@ class Seen:
 
 NORMAL = Seen(is_fundus=True, is_gradable=True, has_retinopathy=False, is_referable=False)
 
+_KINDS = ("Microaneurysm", "Deep Hemorrhage", "Hard Exudate", "Soft Exudate")
+CROWDED = Seen(
+    is_fundus=True,
+    is_gradable=True,
+    has_retinopathy=True,
+    is_referable=True,
+    lesions=tuple(
+        (_KINDS[number % 4], (x, y, x + 21, y + 17))
+        for number, (x, y) in enumerate((100 + 97 * column, 90 + 83 * row) for row in range(10) for column in range(10))
+    ),
+)
+"""A hundred lesions, in a picture of the least size that is taken."""
+
+UNSEEN = {"instant": NORMAL, "crowded": CROWDED}
+"""What is said of every picture by a stand-in that looks at none."""
+
 
 def result_of(seen: Seen, shape: str) -> str:
     """The `result` string.

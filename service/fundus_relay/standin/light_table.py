@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from .answers import NORMAL, Seen, result_of
+from .answers import UNSEEN, Seen, result_of
 from .book import Book
 from .onlooker import Onlooker
 from .settings import StandinSettings
@@ -48,7 +48,7 @@ class LightTable:
         if self.looks or self._settings.analysis_s:
             self._queue.put_nowait(job_id)
         else:
-            self._end(job_id, NORMAL)
+            self._end(job_id, UNSEEN[self._settings.analyser])
 
     async def _run(self) -> None:
         while True:
@@ -61,7 +61,7 @@ class LightTable:
 
     async def _look(self, job_id: str) -> Seen | None:
         if not self.looks:
-            return NORMAL
+            return UNSEEN[self._settings.analyser]
         picture = self._book.picture(job_id)
         return await self._onlooker.see(picture) if picture is not None else None
 

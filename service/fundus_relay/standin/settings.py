@@ -18,8 +18,10 @@ class StandinSettings(BaseSettings):
     password: SecretStr = Field(SecretStr("demo"), description="the stand-in's account")
     state: Path | None = Field(None, description="the stand-in's SQLite file; without it all is forgotten at the end")
     credits: int = Field(1000, ge=0, description="the stand-in's credits when its file is new")
-    analyser: Literal["network", "instant"] = Field(
-        "network", description="`instant` looks at no pixel and calls every picture normal; for measurements"
+    analyser: Literal["network", "instant", "crowded"] = Field(
+        "network",
+        description="for measurements, without a look at any pixel: `instant` calls every picture normal,"
+        " `crowded` finds a hundred lesions in each",
     )
     analysis_s: float = Field(0.0, ge=0, description="seconds that the stand-in lets every analysis last at least")
     results: Literal["document", "well-formed", "typographic"] = Field(

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from tests.golden.stories import STORIES, page_bytes
 
+from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.policy import Carriage
 from fundus_relay.domain.values import Json, Pages
 from fundus_relay.fhir.carriage import LARGEST, LARGEST_TOGETHER, Manner, carried, travelling
@@ -21,29 +22,29 @@ KEPT = {page.sha256: page_bytes(number) for number, page in enumerate(STORY.made
 KEPT[STORY.made.sheet.sha256 if STORY.made.sheet else ""] = page_bytes(99)
 
 
-def sent(sheet: Carriage, overlays: Carriage, told: tuple[Json, ...] = TOLD) -> tuple[Json, ...]:
+def sent(sheet: Carriage, overlays: Carriage, told: Packed = TOLD) -> Packed:
     manner = Manner(sheet, overlays)
     return carried(told, manner, {page: KEPT[digest] for page, digest in travelling(told, manner)})
 
 
-def form_of(resources: tuple[Json, ...]) -> Json:
+def form_of(resources: Packed) -> Json:
     (form,) = resources[0]["presentedForm"]
     return dict(form)
 
 
-def overlays_of(resources: tuple[Json, ...]) -> list[Json]:
+def overlays_of(resources: Packed) -> list[Json]:
     return [each for each in resources if is_overlay(each)]
 
 
-def kinds(resources: tuple[Json, ...]) -> Counter[str]:
+def kinds(resources: Packed) -> Counter[str]:
     return Counter(each["resourceType"] for each in resources)
 
 
 @pytest.mark.parametrize("sheet", Carriage)
 @pytest.mark.parametrize("overlays", Carriage)
 def test_no_mark_of_our_own_store_leaves_us(sheet: Carriage, overlays: Carriage) -> None:
-    assert "kept-blob" in json.dumps(TOLD)
-    assert "kept-blob" not in json.dumps(sent(sheet, overlays))
+    assert "kept-blob" in json.dumps(list(TOLD))
+    assert "kept-blob" not in json.dumps(list(sent(sheet, overlays)))
 
 
 def test_inline_the_bytes_are_in_the_attachment() -> None:
@@ -95,7 +96,7 @@ def test_one_kind_goes_its_way_and_the_other_its_own() -> None:
     assert all(each["content"]["url"].startswith("https://relay.example/") for each in overlays_of(resources))
 
 
-def grown(byte_count: int, *, overlays: int = 0) -> tuple[Json, ...]:
+def grown(byte_count: int, *, overlays: int = 0) -> Packed:
     """The report with a PDF, and with overlays, of that many bytes."""
     assert STORY.made.sheet is not None
     pictures = {id: replace(page, byte_count=overlays or 9) for id, page in STORY.made.overlays.items()}
@@ -115,7 +116,8 @@ def test_a_page_that_is_too_large_is_linked_to(manner: Carriage) -> None:
 def test_many_large_pictures_are_not_all_sent() -> None:
     forms = [{"url": f"x/Binary/{n}", "size": LARGEST} for n in range(40)]
     page = next(each for each in TOLD if each["resourceType"] == "Binary")
-    told = [{"resourceType": "DiagnosticReport", "presentedForm": forms}, *({**page, "id": str(n)} for n in range(40))]
+    report = {"resourceType": "DiagnosticReport", "presentedForm": forms}
+    told = Packed([report, *({**page, "id": str(n)} for n in range(40))])
 
     going = list(travelling(told, Manner(Carriage.INLINE, Carriage.INLINE)))
 
@@ -133,6 +135,6 @@ def test_a_page_that_the_store_has_lost_is_linked_to() -> None:
 def test_a_binary_that_was_replaced_goes_where_binaries_go() -> None:
     gone = replaced(next(each for each in TOLD if each["resourceType"] == "Binary"))
 
-    assert sent(Carriage.LINK, Carriage.LINK, (*TOLD, gone))[-1] != gone
-    assert sent(Carriage.BINARY, Carriage.LINK, (*TOLD, gone))[-1] == gone
+    assert sent(Carriage.LINK, Carriage.LINK, Packed((*TOLD, gone)))[-1] != gone
+    assert sent(Carriage.BINARY, Carriage.LINK, Packed((*TOLD, gone)))[-1] == gone
     assert b"withdrawn" in b64decode(gone["data"])

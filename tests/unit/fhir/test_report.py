@@ -184,7 +184,7 @@ def test_of_an_eye_that_was_not_photographed_nothing_else_is_said() -> None:
 def test_a_photograph_that_cannot_be_judged_never_reads_as_not_detected() -> None:
     for story in (told(an_image(analysis=UNGRADABLE)), told(an_image(analysis=NotFundus()))):
         assert not NEGATIVE & set(codes_in(list(story.resources)))
-        assert "not detected" not in json.dumps(story.resources).lower()
+        assert "not detected" not in json.dumps(list(story.resources)).lower()
 
 
 @given(
@@ -258,7 +258,7 @@ def test_an_answer_that_nobody_understands_has_no_value_and_the_reason_error() -
 def test_a_cancelled_image_is_not_mentioned() -> None:
     report = told(an_image(), an_image(2, LEFT, state=ImageState.CANCELLED, analysis=None))
 
-    assert "Left eye" not in json.dumps(report.resources)
+    assert "Left eye" not in json.dumps(list(report.resources))
 
 
 def test_an_eye_that_nobody_stated_is_no_eye_that_somebody_guessed() -> None:
@@ -279,7 +279,7 @@ def test_a_stand_in_is_called_one_wherever_its_answers_stand() -> None:
 
 
 def test_what_netra_said_is_no_work_of_the_stand_in() -> None:
-    assert "stand-in" not in json.dumps(told(an_image()).resources).lower()
+    assert "stand-in" not in json.dumps(list(told(an_image()).resources)).lower()
 
 
 def test_two_analysers_in_one_report_are_two_devices() -> None:

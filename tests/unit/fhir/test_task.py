@@ -27,7 +27,7 @@ def an_unanswered(state: ImageState, **fields: Any) -> Image:
 
 
 def a_delivery(state: DeliveryState, **fields: Any) -> Delivery:
-    return replace(Delivery("delivery-1", "study-1", 1, "ehr", state, (), "report-1", ISSUED), **fields)
+    return replace(Delivery("delivery-1", "study-1", 1, "ehr", state, "report-1", ISSUED), **fields)
 
 
 def told(

@@ -102,7 +102,6 @@ def delivery_of(row: Row) -> Delivery:
         revision=row["revision"],
         destination=row["destination"],
         state=DeliveryState(row["state"]),
-        resources=tuple(row["resources"]),
         report_id=row["report_id"],
         since=row["since"],
         due_at=row["due_at"],

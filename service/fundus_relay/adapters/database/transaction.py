@@ -7,16 +7,17 @@ each once and in one order: transactions that want the same jobs wait for each o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from psycopg.rows import DictRow, dict_row
-from psycopg.sql import SQL, Identifier, Placeholder
+from psycopg.sql import SQL, Composable, Identifier, Placeholder
 from psycopg.types.json import Jsonb
 
+from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.states import (
     ACQUISITION_MOVES,
     DELIVERY_MOVES,
@@ -42,6 +43,9 @@ class Enqueue(Protocol):
     ) -> None:
         """Queue jobs; with `is_first`, their rows are new, so nobody can have asked for them before."""
 
+
+_AT_ONCE = 50
+"""Resources of a report: of photographs that are crowded with lesions, a megabyte or two."""
 
 _MARK = """
     select coalesce(shared.mark, jsonb_build_object('remaining', remaining, 'confirmed', confirmed)) as mark
@@ -201,7 +205,7 @@ class PostgresTransaction:
         row = await self._move("acquisition", acquisition, to, reason, changes)
         return acquisition_of(row) if row else None
 
-    async def add_delivery(self, delivery: Delivery) -> None:
+    async def add_delivery(self, delivery: Delivery, resources: Sequence[Json]) -> None:
         superseded = await self._run(
             "update delivery set state = 'superseded', since = %s, due_at = null, reason = null"
             " where study_id = %s and destination = %s and revision < %s and state = 'due' returning id",
@@ -209,7 +213,26 @@ class PostgresTransaction:
         )
         for row in superseded:
             await self._journal("delivery", str(row["id"]), DeliveryState.DUE, DeliveryState.SUPERSEDED, None)
-        await self._add("delivery", _columns(delivery))
+        await self._add("delivery", {**_columns(delivery), "resources": Jsonb([])})
+        for piece in _pieces(resources):
+            await self._run(
+                "update delivery set resources = resources || %s where id = %s returning id",
+                [Jsonb(piece), delivery.id],
+            )
+
+    async def told(self, delivery_id: str) -> Packed:
+        """As the port says. A cursor, so that no more than a piece is in memory, nor stays in the connection's."""
+        await self._do(
+            "declare told no scroll cursor for select content from delivery,"
+            " jsonb_array_elements(resources) with ordinality as each (content, place) where id = %s order by place",
+            [delivery_id],
+        )
+        told = Packed()
+        while rows := await self._run(f"fetch {_AT_ONCE} from told"):
+            for row in rows:
+                told.append(row["content"])
+        await self._do("close told")
+        return told
 
     async def delivery(self, delivery_id: str) -> Delivery | None:
         row = await self._locked("delivery", delivery_id)
@@ -310,14 +333,17 @@ class PostgresTransaction:
     async def _locked(self, table: str, id: str) -> DictRow | None:
         if not _is_uuid(id):
             return None
-        rows = await self._run(SQL("select * from {} where id = %s for no key update").format(Identifier(table)), [id])
+        query = SQL("select {} from {} where id = %s for no key update").format(_shown(table), Identifier(table))
+        rows = await self._run(query, [id])
         return rows[0] if rows else None
 
     async def _of_study(self, table: str, study_id: str, order: str) -> Sequence[DictRow]:
         if not _is_uuid(study_id):
             return []
         columns = SQL(", ").join(map(Identifier, order.split(", ")))
-        query = SQL("select * from {} where study_id = %s order by {}").format(Identifier(table), columns)
+        query = SQL("select {} from {} where study_id = %s order by {}").format(
+            _shown(table), Identifier(table), columns
+        )
         return await self._run(query, [study_id])
 
     async def _add(self, table: str, row: Mapping[str, object], conflict: str = "") -> Sequence[DictRow]:
@@ -343,6 +369,17 @@ class PostgresTransaction:
         await self._connection.execute(query.encode(), values)
 
 
+def _shown(table: str) -> Composable:
+    """What is read of a row: of a delivery, not what it says."""
+    return SQL(", ").join(map(Identifier, Delivery.__slots__)) if table == "delivery" else SQL("*")
+
+
+def _pieces(resources: Sequence[Json]) -> Iterator[Sequence[Json]]:
+    """A few at once: what is sent to the database stands in memory as text, and twice."""
+    for first in range(0, len(resources), _AT_ONCE):
+        yield resources[first : first + _AT_ONCE]
+
+
 def _columns(value: Image | Submission | Delivery | Acquisition) -> dict[str, object]:
     return {name: column(getattr(value, name)) for name in value.__slots__}
 
@@ -350,12 +387,13 @@ def _columns(value: Image | Submission | Delivery | Acquisition) -> dict[str, ob
 @cache  # composing a statement costs more than running it
 def _insertion(table: str, columns: tuple[str, ...], conflict: str = "") -> str:
     return (
-        SQL("insert into {} ({}) values ({}) {} returning *")
+        SQL("insert into {} ({}) values ({}) {} returning {}")
         .format(
             Identifier(table),
             SQL(", ").join(map(Identifier, columns)),
             SQL(", ").join(map(Placeholder, columns)),
             SQL(conflict),
+            _shown(table),
         )
         .as_string()
     )
@@ -379,8 +417,8 @@ def _journalled_insertion(table: str, columns: tuple[str, ...], conflict: str) -
 def _settlement(table: str, columns: tuple[str, ...]) -> str:
     assignments = SQL(", ").join(SQL("{} = {}").format(Identifier(name), Placeholder(f"to_{name}")) for name in columns)
     return (
-        SQL("update {} set {} where id = %(id)s and state = %(state)s and attempt = %(attempt)s returning *")
-        .format(Identifier(table), assignments)
+        SQL("update {} set {} where id = %(id)s and state = %(state)s and attempt = %(attempt)s returning {}")
+        .format(Identifier(table), assignments, _shown(table))
         .as_string()
     )
 

@@ -11,8 +11,9 @@ Source: behaviour of HAPI FHIR 8.8.0, observed; FHIR R4 4.0.1, http and transact
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -23,11 +24,12 @@ import httpx
 
 from fundus_relay.adapters.bounded import ask
 from fundus_relay.domain.errors import RecordRefused, RecordUnavailable
+from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.values import Json, Written
 from fundus_relay.fhir import names
 from fundus_relay.fhir.carriage import Manner, carried, travelling
-from fundus_relay.fhir.delivery_bundle import delivery_bundle, identifier_of, is_withdrawn, token_of
-from fundus_relay.fhir.marks import marked
+from fundus_relay.fhir.delivery_bundle import ENVELOPE, entries, identifier_of, is_withdrawn, token_of
+from fundus_relay.fhir.marks import marked_entry, marked_resource
 from fundus_relay.fhir.pages import is_overlay
 from fundus_relay.fhir.withdrawn import ENTERED_IN_ERROR
 from fundus_relay.pipeline.ports import Blobs
@@ -65,10 +67,13 @@ class FhirTransactionRecord:
             self._headers["Authorization"] = f"Bearer {destination.bearer_token.get_secret_value()}"
 
     async def publish(self, resources: Sequence[Json], *, revision: int) -> Written:
+        return await self._publish(Packed.of(resources))
+
+    async def _publish(self, resources: Packed) -> Written:
         resources = carried(resources, self._manner, await self._pages(resources))
         known = await self._search(resources)
         resources = await self._with_names_at_ehr(resources)
-        report = resources[0]
+        report = resources.heads[0]
         at_ehr = known.get(_name(report))
         if at_ehr is not None:
             age = moment(at_ehr.get("issued")) - moment(report["issued"])
@@ -77,11 +82,11 @@ class FhirTransactionRecord:
             _refuse_signed(known)
             if age > timedelta(0):
                 return Written(at_ehr["id"], superseded=True)
-        withdrawn = await self._no_longer_said(at_ehr, known) if at_ehr else []
+        withdrawn = await self._no_longer_said(at_ehr, known) if at_ehr else Packed()
         await self._write(resources, known, withdrawn)
         return await self._read_back(resources)
 
-    async def _pages(self, resources: Sequence[Json]) -> dict[str, bytes]:
+    async def _pages(self, resources: Packed) -> dict[str, bytes]:
         """The bytes of the pages that go along, by Binary id. One that is lost is linked to, and keeps nothing back.
 
         Raises: StoreUnavailable.
@@ -92,31 +97,39 @@ class FhirTransactionRecord:
                 pages[page] = await self._blobs.get(digest)
         return pages
 
-    async def _write(self, resources: Sequence[Json], known: Mapping[str, Json], withdrawn: Sequence[Json]) -> None:
-        bundle = delivery_bundle(resources, known, withdrawn, self._base)
-        bundle = marked(bundle, ai_label=self._ai_label, profiles=self._profiles)
+    async def _write(self, resources: Packed, known: Mapping[str, Json], withdrawn: Packed) -> None:
         try:
-            await self._ask("POST", "", content=json.dumps(bundle, ensure_ascii=False).encode())
+            pieces = await asyncio.to_thread(lambda: list(self._transaction(resources, known, withdrawn)))
+            await self._ask("POST", "", content=pieces)
         except PreconditionFailed as why:
             # a race that we lost shows in what is there now; two of one thing are refused by the search itself
             if await self._search(resources) == known:
                 raise RecordRefused(str(why)) from why
             raise
 
-    async def _read_back(self, resources: Sequence[Json]) -> Written:
+    def _transaction(self, resources: Packed, known: Mapping[str, Json], withdrawn: Packed) -> Iterator[bytes]:
+        """The text of the transaction, entry by entry: all of it as objects is many times as large."""
+        envelope = marked_resource(ENVELOPE, ai_label=self._ai_label, profiles=self._profiles)
+        yield f'{_text(envelope)[:-1]},"entry":['.encode()
+        for number, entry in enumerate(entries(resources, known, withdrawn, self._base)):
+            told = marked_entry(entry, ai_label=self._ai_label, profiles=self._profiles)
+            yield f"{',' if number else ''}{_text(told)}".encode()
+        yield b"]}"
+
+    async def _read_back(self, resources: Packed) -> Written:
         """See that the EHR holds this revision, whole. Raises RecordUnavailable when it does not (yet)."""
         known = await self._search(resources)
         if (missing := await self._missing(resources, known)) is not None:
             raise RecordUnavailable(f"read-back: {missing}")
-        if _is_of_nobody(known[_name(resources[0])]):
+        if _is_of_nobody(known[_name(resources.heads[0])]):
             raise RecordRefused("patient-not-resolved: the EHR keeps our search for the patient instead of the patient")
-        return Written(known[_name(resources[0])]["id"])
+        return Written(known[_name(resources.heads[0])]["id"])
 
-    async def _missing(self, resources: Sequence[Json], known: Mapping[str, Json]) -> str | None:
+    async def _missing(self, resources: Packed, known: Mapping[str, Json]) -> str | None:
         """What the EHR lacks of this revision, or None when it is there, whole."""
-        if (missing := _missing(resources, known)) is not None:
+        if (missing := _missing(resources.heads, known)) is not None:
             return missing
-        for page in resources:
+        for page in resources.heads:
             if page["resourceType"] == "Binary" and not await self._has(page):
                 return "a Binary is missing"
         return None
@@ -129,49 +142,52 @@ class FhirTransactionRecord:
             return False
         return True
 
-    async def _with_names_at_ehr(self, resources: Sequence[Json]) -> Sequence[Json]:
+    async def _with_names_at_ehr(self, resources: Packed) -> Packed:
         """The same with every order, visit or study that is known by identifier named as the EHR can take it.
 
         By its id if the EHR has just one; else by the identifier alone, which asks for nothing to be there. Only the
         patient stays a search that must be of one: a report without its patient is none.
         """
         named: dict[str, Json] = {}
-        for literal in dict.fromkeys(_searches(resources)):
+        for literal in dict.fromkeys(_searches(resources.heads)):  # components refer to the photograph alone
             kind, _, criterion = literal.partition(f"?{IDENTIFIER}=")
             found = await self._matches(kind, IDENTIFIER, [unquote(criterion)])
             is_one = len(found) == 1
             named[literal] = (
                 {"reference": _name(found[0])} if is_one else {"type": kind, IDENTIFIER: identifier_of(criterion)}
             )
-        return [_renamed(each, named) for each in resources] if named else resources
+        return resources.mapped(lambda each: dict(_renamed(each, named))) if named else resources
 
-    async def _no_longer_said(self, at_ehr: Json, known: Mapping[str, Json]) -> list[Json]:
+    async def _no_longer_said(self, at_ehr: Json, known: Mapping[str, Json]) -> Packed:
         """Observations of ours that the report at the EHR has and this revision has not."""
         still = {each["id"] for each in known.values() if each["resourceType"] == "Observation"}
         gone = [id for id in _result_ids(at_ehr) if id not in still]
-        found: list[Json] = []
+        found = Packed()
         for start in range(0, len(gone), TOKENS_A_SEARCH):
             ids = gone[start : start + TOKENS_A_SEARCH]
-            found += await self._matches("Observation", "_id", ids)
-        return [
-            each
-            for each in found
-            if each["id"] in gone
-            and each.get("status") in OURS_TO_CHANGE
-            and any(system == names.SID_RESULT for system, _ in _keys(each))
-        ]
+            for each in await self._matches("Observation", "_id", ids):
+                found.append(each)
+        return found.mapped(
+            lambda each: (
+                each
+                if each["id"] in gone
+                and each.get("status") in OURS_TO_CHANGE
+                and any(system == names.SID_RESULT for system, _ in _keys(each))
+                else None
+            )
+        )
 
-    async def _search(self, resources: Sequence[Json]) -> dict[str, Json]:
-        """What the EHR holds of these, by our `Type/id`."""
+    async def _search(self, resources: Packed) -> dict[str, Json]:
+        """What the EHR holds of these, by our `Type/id`; of lesions, that they are there."""
         found: dict[str, Json] = {}
-        for kind in dict.fromkeys(each["resourceType"] for each in resources if "identifier" in each):
-            ours = {_keys(each)[0]: each for each in resources if each["resourceType"] == kind}
+        for kind in dict.fromkeys(each["resourceType"] for each in resources.heads if "identifier" in each):
+            ours = {_keys(each)[0]: each for each in resources.heads if each["resourceType"] == kind}
             tokens = [token_of(each) for each in ours.values()]
             for start in range(0, len(tokens), TOKENS_A_SEARCH):
                 for each in await self._matches(kind, "identifier", tokens[start : start + TOKENS_A_SEARCH]):
                     if (mine := next((ours[key] for key in _keys(each) if key in ours), None)) is None:
                         continue
-                    if found.setdefault(_name(mine), each)["id"] != each["id"]:
+                    if found.setdefault(_name(mine), _without_boxes(each))["id"] != each["id"]:
                         raise RecordRefused(f"duplicate-at-ehr: two {kind} have the identifier {_keys(mine)[0][1]}")
         return found
 
@@ -190,18 +206,33 @@ class FhirTransactionRecord:
         raise RecordRefused(f"search-not-selective: the EHR finds too many {kind} by {parameter}")
 
     async def _ask(
-        self, method: str, path: str, *, params: dict[str, str] | None = None, content: bytes | None = None
+        self, method: str, path: str, *, params: dict[str, str] | None = None, content: Sequence[bytes] = ()
     ) -> httpx.Response:
-        headers = {**self._headers, **({"Content-Type": FHIR_JSON} if content is not None else {})}
+        length = {"Content-Type": FHIR_JSON, "Content-Length": str(sum(map(len, content)))}
+        headers = {**self._headers, **(length if content else {})}
         try:
             request = self._client.build_request(
-                method, self._base + path, params=params, content=content, headers=headers
+                method, self._base + path, params=params, content=_sent(content) if content else None, headers=headers
             )
             answer = await ask(self._client, request, longest=LONGEST_ANSWER, within=self._patience)
         except (httpx.HTTPError, TimeoutError) as exc:
             raise RecordUnavailable(f"the EHR: {type(exc).__name__}") from exc
         check(answer)
         return answer
+
+
+async def _sent(content: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """In pieces, so that no copy of the whole is made on its way to the socket."""
+    for piece in content:
+        yield piece
+
+
+def _text(part: Json) -> str:
+    return json.dumps(part, ensure_ascii=False, separators=(",", ":"))
+
+
+def _without_boxes(at_ehr: Json) -> Json:
+    return {name: value for name, value in at_ehr.items() if name != "component"}
 
 
 def _missing(resources: Sequence[Json], known: Mapping[str, Json]) -> str | None:
