@@ -77,7 +77,11 @@ def replaced(page: Json) -> Json:
 
 
 def overlay_media(image: Image, photograph: Json, page: StoredPage, setting: Setting, public_url: str) -> Json:
-    """A photograph with its boxes drawn, derived from the photograph as it is published."""
+    """A photograph with its boxes drawn, derived from the photograph as it is published.
+
+    Who drew it says its narrative, and the report's Provenance: R4's `Media.device` is what took a photograph, and it
+    names Device twice among the types that it may refer to, at which HL7's validator takes offence.
+    """
     named = identifier(names.SID_OVERLAY, setting.study.key, image.source.name)
     said = f"{setting.labels[image.id]}: photograph, {WITH_BOXES}."
     kept = ("createdDateTime", "createdPeriod", "modality", "view")
@@ -96,7 +100,6 @@ def overlay_media(image: Image, photograph: Json, page: StoredPage, setting: Set
         **{name: photograph[name] for name in kept if name in photograph},
         "issued": setting.issued,
         "bodySite": codes.EYES[image.laterality],
-        "device": {"reference": f"Device/{device.relay()['id']}"},
         "width": page.size.columns,
         "height": page.size.rows,
         "content": attachment(page, setting, public_url, f"Photograph, {WITH_BOXES}, AI-generated"),
