@@ -15,7 +15,7 @@ import httpx
 import pytest
 from tests.fakes.analyser import NOT_UNDERSTOOD, Fault
 from tests.flow.world import LEFT, RIGHT, World, a_world
-from tests.golden.stories import ISSUED, REFERABLE, STORIES, golden
+from tests.golden.stories import ISSUED, REFERABLE, STORIES, golden, page_bytes
 from tests.peers.judgement import Judge, Remark
 from tests.profiles.test_invariants import BREAKS, boxed, sound
 from tests.serving import an_application
@@ -25,12 +25,15 @@ from fundus_relay import guide
 from fundus_relay.adapters.database.pool import Pool
 from fundus_relay.demonstration.ehr import demonstration_ehr
 from fundus_relay.domain.errors import Issue
+from fundus_relay.domain.policy import Carriage
 from fundus_relay.domain.values import Submission
 from fundus_relay.fhir import names
+from fundus_relay.fhir.carriage import Manner, carried, travelling
 from fundus_relay.fhir.definitions import KINDS
 from fundus_relay.fhir.delivery_bundle import delivery_bundle
 from fundus_relay.fhir.names import CANONICAL
 from fundus_relay.fhir.outcome import outcome
+from fundus_relay.fhir.pages import is_overlay
 from fundus_relay.fhir.task import build_task
 from fundus_relay.imaging.preparation import prepare
 
@@ -79,11 +82,6 @@ REVIEWED = (
         "what the EHR has already is updated under its id there, and referred to by it; R4 resolves it at the server",
     ),
     Reviewed(
-        r"Media/\S+\.device$",
-        r"^Found multiple matching profiles for \S+ among choices: http://hl7\.org/fhir/StructureDefinition/Device\|",
-        "R4's Media.device names Device twice among the types that it may refer to",
-    ),
-    Reviewed(
         r"snapshot\.element\[\d+\]",
         r" binds to the value set 'http://hl7\.org/fhir/ValueSet/\S+' which is experimental",
         "an element of R4 as R4 binds it, repeated in the snapshot",
@@ -94,6 +92,51 @@ REVIEWED = (
         "R4's own Observation.device, repeated in the snapshot",
     ),
 )
+
+
+@pytest.mark.parametrize("sheet", Carriage)
+@pytest.mark.parametrize("overlays", Carriage)
+def test_a_delivery_is_valid_in_whichever_manner_its_pages_go(
+    judge: Judge, sheet: Carriage, overlays: Carriage
+) -> None:
+    told, manner = PICTURED.told().resources, Manner(sheet, overlays)
+    resources = carried(told, manner, {page: PAGES[digest] for page, digest in travelling(told, manner)})
+
+    bundle = delivery_bundle(resources, {}, [], "http://ehr.test/fhir")
+
+    assert MARKS[sheet](bundle, "application/pdf")
+    assert MARKS[overlays](bundle, "image/jpeg")
+    assert [each for each in judge.remarks(bundle) if not any(known.covers(each) for known in REVIEWED)] == []
+
+
+PICTURED = STORIES["right-referable-left-ungradable"]
+PAGES = {
+    page.sha256: page_bytes(number)
+    for number, page in ((99, PICTURED.made.sheet), *enumerate(PICTURED.made.overlays.values()))
+    if page is not None
+}
+
+
+def attachments(bundle: Json, media_type: str) -> list[Json]:
+    """What a delivery has of pages of that type, in whatever resource."""
+    resources = [entry["resource"] for entry in bundle["entry"]]
+    forms = [form for each in resources for form in each.get("presentedForm", [])]
+    drawn = [each["content"] for each in resources if is_overlay(each)]
+    return [each for each in (*forms, *drawn) if each["contentType"] == media_type]
+
+
+def binaries(bundle: Json, media_type: str) -> list[Json]:
+    kept = [entry["resource"] for entry in bundle["entry"] if entry["resource"]["resourceType"] == "Binary"]
+    return [each for each in kept if each["contentType"] == media_type]
+
+
+MARKS: Mapping[Carriage, Callable[[Json, str], bool]] = {
+    Carriage.INLINE: lambda bundle, kind: all("data" in each for each in attachments(bundle, kind)),
+    Carriage.BINARY: lambda bundle, kind: len(binaries(bundle, kind)) == len(attachments(bundle, kind)) > 0,
+    Carriage.LINK: lambda bundle, kind: all(each["url"].startswith("https:") for each in attachments(bundle, kind)),
+    Carriage.NONE: lambda bundle, kind: not attachments(bundle, kind),
+}
+"""How each manner shows in a delivery."""
 
 
 @pytest.mark.slow
