@@ -34,7 +34,8 @@ from tests.golden.stories import (
 from tests.serving import served
 
 from fundus_relay.adapters.blobs import DirectoryBlobs
-from fundus_relay.adapters.health_record.answers import check, moment, retry_after
+from fundus_relay.adapters.bounded import retry_after
+from fundus_relay.adapters.health_record.answers import check, moment
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.demonstration.ehr import demonstration_ehr
 from fundus_relay.domain.errors import RecordCredentialsRefused, RecordRefused, RecordUnavailable

@@ -7,7 +7,8 @@ import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -429,6 +430,34 @@ async def test_a_redirect_within_the_archive_is_followed_but_not_for_ever(
     with pytest.raises(ArchiveUnavailable):
         await http.fetch(name_of(a_file()))
     assert len(server.requests) < 10
+
+
+@pytest.mark.parametrize("elsewhere", ["/other-tenant/instance", "/dicom-web-of-others", "/"])
+async def test_credentials_do_not_follow_a_redirect_out_of_the_archives_own_path(
+    server: DicomwebServer, address: str, tmp_path: Path, elsewhere: str
+) -> None:
+    async with in_front_of(address, tmp_path, bearer_token=SECRET) as setting:
+        server.put(a_file())
+        server.fault = lambda request: RedirectResponse(elsewhere) if "/studies" in request.url.path else None
+
+        with pytest.raises(RelayError):
+            await setting.fetch(name_of(a_file()))
+
+    inside, *outside = server.requests
+    assert "authorization" in inside.headers
+    assert outside
+    assert not any("authorization" in each.headers for each in outside)
+
+
+async def test_a_date_says_as_well_as_seconds_when_to_come_again(server: DicomwebServer, http: Setting) -> None:
+    at = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    server.fault = lambda _: Response(status_code=503, headers={"Retry-After": at})
+
+    with pytest.raises(ArchiveUnavailable) as caught:
+        await http.fetch(NOBODY)
+
+    assert caught.value.retry_after is not None
+    assert timedelta(minutes=59) < caught.value.retry_after <= timedelta(hours=1)
 
 
 # Who we are.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import httpx
+
+LONGEST_WAIT = timedelta(days=1)
 
 _PASSING = frozenset({408, 425, 429})
 
@@ -40,10 +43,18 @@ def is_passing(answer: httpx.Response) -> bool:
     return answer.status_code in _PASSING or answer.status_code >= 500
 
 
-def seconds_to_wait(answer: httpx.Response) -> timedelta | None:
-    """Retry-After, when it is a number of seconds."""
-    stated = answer.headers.get("retry-after", "")
-    return timedelta(seconds=int(stated)) if re.fullmatch(r"[0-9]{1,6}", stated) else None
+def retry_after(answer: httpx.Response, now: datetime | None = None) -> timedelta | None:
+    """How long the other side asks us to wait, by seconds or by an HTTP date; a day at most.
+
+    Source: RFC 9110 §10.2.3.
+    """
+    stated = answer.headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", stated):
+        return min(timedelta(seconds=int(stated)), LONGEST_WAIT)
+    try:
+        return min(max(timedelta(0), parsedate_to_datetime(stated) - (now or datetime.now(UTC))), LONGEST_WAIT)
+    except (TypeError, ValueError):
+        return None
 
 
 def _plain(headers: httpx.Headers) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ import httpx
 from fundus_relay.domain.errors import PictureTooLarge, Rejected, Unavailable
 from fundus_relay.pipeline.ports import Draft
 
-from .bounded import is_passing, seconds_to_wait
+from .bounded import is_passing, retry_after
 from .places import Base, plain, port
 
 Address = IPv4Address | IPv6Address
@@ -146,7 +146,7 @@ def _check_answer(answer: httpx.Response, limit: int) -> None:
     if is_passing(answer):
         raise ImageSourceUnavailable(
             f"the picture's server answered {answer.status_code}",
-            retry_after=seconds_to_wait(answer),
+            retry_after=retry_after(answer),
         )
     if answer.status_code != 200:
         raise ImageNotThere(f"the picture's server answered {answer.status_code}")

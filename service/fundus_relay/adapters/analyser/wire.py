@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
 
 import httpx
 
-from fundus_relay.adapters.bounded import ask
+from fundus_relay.adapters.bounded import ask, retry_after
 from fundus_relay.domain.errors import AnalyserUnavailable, AnswerNotUnderstood, UploadAmbiguous
 from fundus_relay.netra.forms import CONTENT_TYPE, UploadForm
 from fundus_relay.netra.notation import Members
@@ -156,9 +155,4 @@ def _refused_by_http(call: str, answer: httpx.Response) -> Exception:
     """What an HTTP status says where the body says nothing."""
     if (why := HTTP_REFUSALS.get(answer.status_code)) is not None:
         return Refused(why)
-    return AnalyserUnavailable(f"{call}: HTTP {answer.status_code}", retry_after=_retry_after(answer))
-
-
-def _retry_after(answer: httpx.Response) -> timedelta | None:
-    stated = answer.headers.get("retry-after", "")
-    return timedelta(seconds=int(stated)) if stated.isascii() and stated.isdigit() and len(stated) < 7 else None
+    return AnalyserUnavailable(f"{call}: HTTP {answer.status_code}", retry_after=retry_after(answer))

@@ -2,8 +2,8 @@
 
 How this works. An instance is asked for as it is stored (`transfer-syntax=*`), as a whole DICOM file: so its header
 comes along, and its pixels are nobody's recompression. The answer goes to the draft while it arrives. What headers say
-of it is believed only as far as it must be; the bytes have to be DICOM. Credentials go to the archive's own origin: a
-redirect to another one is not followed.
+of it is believed only as far as it must be; the bytes have to be DICOM. Credentials go below the archive's own base
+URL: a redirect that leaves it is followed without them, one to another origin not at all.
 
 Source: DICOM PS3.18, 10.4 (retrieve) and 10.6 (search); observed with Orthanc 1.10.1 and its DICOMweb plug-in 1.7.
 """
@@ -32,7 +32,7 @@ from fundus_relay.domain.errors import (
 from fundus_relay.pipeline.ports import Clock, Draft
 from fundus_relay.settings import Archive
 
-from ..bounded import is_passing, seconds_to_wait
+from ..bounded import is_passing, retry_after
 from ..places import Base, origin, plain
 from .credentials import Credentials, credentials_of
 from .listing import FIELDS, Listing, NotListed, OfAnotherStudy, Place
@@ -151,6 +151,11 @@ class _Listed:
                 await _read(answer, draft, limit)
                 return
 
+    def _is_below(self, url: str) -> bool:
+        """Whether it is the archive that lies there; beside it, on the same server, may be somebody else."""
+        parts = plain(url)
+        return parts is not None and self.base.holds(parts)
+
     @asynccontextmanager
     async def _answer(self, url: str, accept: str) -> AsyncIterator[httpx.Response]:
         """The answer to a GET, which nobody but the archive itself gives."""
@@ -158,7 +163,7 @@ class _Listed:
         try:
             async with asyncio.timeout(self.archive.timeout.total_seconds()):
                 for _ in range(_MOST_REDIRECTS + 2):
-                    header = await self.credentials.header()
+                    header = await self.credentials.header() if self._is_below(url) else None
                     async with self.client.stream("GET", url, headers=_headers(accept, header)) as answer:
                         if answer.has_redirect_location:
                             url = _within(url, answer.headers.get("location", ""))
@@ -227,7 +232,7 @@ def _check(answer: httpx.Response) -> None:
     if status in {401, 403}:
         raise ArchiveCredentialsRefused(f"the archive answered {status}")
     if is_passing(answer):
-        raise ArchiveUnavailable(f"the archive answered {status}", retry_after=seconds_to_wait(answer))
+        raise ArchiveUnavailable(f"the archive answered {status}", retry_after=retry_after(answer))
     if status not in {200, 204, 206}:  # 206 is a page of a longer list, or an instance without what nobody asked for
         raise ArchiveRefused(f"the archive answered {status}")
 

@@ -15,7 +15,7 @@ from fundus_relay.domain.errors import ArchiveCredentialsRefused, ArchiveUnavail
 from fundus_relay.pipeline.ports import Clock
 from fundus_relay.settings import Archive
 
-from ..bounded import ask, seconds_to_wait
+from ..bounded import ask, retry_after
 
 _EARLY = timedelta(seconds=30)
 _LONGEST = 64 * 1024
@@ -89,7 +89,7 @@ class ClientCredentials:
             raise ArchiveCredentialsRefused("the archive's token server refuses our client")
         if answer.status_code != 200:
             text = f"the archive's token server answered {answer.status_code}"
-            raise ArchiveUnavailable(text, retry_after=seconds_to_wait(answer))
+            raise ArchiveUnavailable(text, retry_after=retry_after(answer))
         try:
             told = answer.json()
             lasts = timedelta(seconds=float(told.get("expires_in", 300)))

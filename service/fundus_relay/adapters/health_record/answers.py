@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from fundus_relay.adapters.bounded import retry_after
 from fundus_relay.domain.errors import RecordCredentialsRefused, RecordRefused, RecordUnavailable
 from fundus_relay.domain.values import Json
 
@@ -22,8 +22,6 @@ Source: HAPI FHIR 8.8.0, observed: 409 is a lost race (also that of a stale `ifM
 
 OUR_TOKEN = frozenset({401, 403})
 """Statuses that speak of the caller and not of the report: all reports wait, and go on once the token is mended."""
-
-LONGEST_WAIT = timedelta(days=1)
 
 ISSUE_TYPE = re.compile(
     "invalid|structure|required|value|invariant|security|login|unknown|expired|forbidden|suppressed|processing"
@@ -124,9 +122,9 @@ def check(answer: httpx.Response) -> None:
     if answer.status_code == httpx.codes.PRECONDITION_FAILED:
         raise PreconditionFailed(told)
     if answer.status_code in LATER:
-        raise RecordUnavailable(told, retry_after=retry_after(answer, datetime.now(UTC)))
+        raise RecordUnavailable(told, retry_after=retry_after(answer))
     if answer.status_code in OUR_TOKEN:
-        raise RecordCredentialsRefused(told, retry_after=retry_after(answer, datetime.now(UTC)))
+        raise RecordCredentialsRefused(told, retry_after=retry_after(answer))
     raise RecordRefused(told)
 
 
@@ -153,20 +151,6 @@ def moment(value: object) -> datetime:
         return datetime.fromisoformat(str(value)).astimezone(UTC)
     except (ValueError, OverflowError):
         return datetime.fromtimestamp(0, UTC)
-
-
-def retry_after(answer: httpx.Response, now: datetime) -> timedelta | None:
-    """How long to wait, by seconds or by an HTTP date; a day at most.
-
-    Source: RFC 9110 §10.2.3.
-    """
-    stated = answer.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", stated):
-        return min(timedelta(seconds=int(stated)), LONGEST_WAIT)
-    try:
-        return min(max(timedelta(0), parsedate_to_datetime(stated) - now), LONGEST_WAIT)
-    except (TypeError, ValueError):
-        return None
 
 
 def scrubbed(answer: httpx.Response) -> str:
