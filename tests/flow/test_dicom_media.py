@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from tests.dicom_files import dicom_jpeg
+from tests.dicom_files import STUDY, dicom_jpeg
 from tests.fakes.image_archive import FakeImageArchive
 from tests.flow.world import LEFT, World
 from tests.unit.imaging.pictures import a_jpeg
@@ -38,6 +38,9 @@ def a_media(file: bytes = FILE, **changes: Any) -> Json:
         **changes,
     }
     return {name: value for name, value in media.items() if value is not None}
+
+
+PLAIN = dicom_jpeg(a_jpeg(noise=3), instance="1.2.3.4.6", study="1.2.3.99")
 
 
 async def sent(world: World, *resources: Json) -> None:
@@ -104,6 +107,58 @@ async def test_a_patient_that_came_earlier_is_known_too(world: World) -> None:
     await sent(world, {**PATIENT, "identifier": [{"value": "P-2"}]})
 
     assert await refusal(world, a_media()) == [("Bundle.entry[0].resource.subject", "dicom-patient-mismatch")]
+
+
+def an_imaging_study(uid: str, **changes: Any) -> Json:
+    return {
+        "resourceType": "ImagingStudy",
+        "status": "available",
+        "subject": {"reference": "Patient/demo-patient"},
+        "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}],
+        **changes,
+    }
+
+
+OF_STUDY = {"partOf": [{"reference": "ImagingStudy/s1"}]}
+CONTAINED = {"id": "s", "subject": {"reference": "Patient/demo-patient"}}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda uid: ([an_imaging_study(uid, id="s1")], a_media(**OF_STUDY)),
+        lambda uid: ([], a_media(partOf=[{"reference": "#s"}], contained=[an_imaging_study(uid, **CONTAINED)])),
+        lambda uid: (
+            [],
+            a_media(
+                partOf=[
+                    {
+                        "type": "ImagingStudy",
+                        "identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"},
+                    }
+                ]
+            ),
+        ),
+    ],
+    ids=["sent along", "contained", "by its identifier"],
+)
+async def test_a_file_of_another_study_than_its_media_is_part_of_is_refused(
+    world: World, how: Callable[[str], tuple[list[Json], Json]]
+) -> None:
+    beside, media = how("1.2.3.99")
+    element = f"Bundle.entry[{len(beside)}].resource.partOf[0]"
+
+    assert await refusal(world, *beside, media) == [(element, "study-mismatch")]
+    beside, media = how(STUDY)
+    await sent(world, *beside, media)
+
+    assert len(await world.images()) == 1
+
+
+async def test_a_study_that_came_earlier_is_compared_too(world: World) -> None:
+    await sent(world, PATIENT, an_imaging_study("1.2.3.99", id="s1"), a_media(PLAIN, **OF_STUDY))
+
+    assert await refusal(world, a_media(**OF_STUDY)) == [("Bundle.entry[0].resource.partOf[0]", "study-mismatch")]
 
 
 @pytest.mark.parametrize("header", [{"PatientID": None}, {"PatientID": ""}, {"PatientID": " P-1 "}])

@@ -146,6 +146,12 @@ class PatientMismatch(Rejected):
     code = "dicom-patient-mismatch"
 
 
+class StudyMismatch(Rejected):
+    """The DICOM file is of another study than the ImagingStudy that its Media is part of."""
+
+    code = "study-mismatch"
+
+
 class LateralityConflict(Rejected):
     """What tells of the eye names different eyes; one of them has to be corrected."""
 

@@ -17,7 +17,7 @@ from fundus_relay.domain.values import Accepted, Entry, Json, Submitted
 
 from .identity import OURS, Known, id_at_ehr, is_ours
 from .imaging_studies import AskedStudy, take_studies
-from .ownership import check_found, check_groups
+from .ownership import check_found, check_groups, check_studies
 from .photographs import Photograph, photograph_of, take_photographs
 from .ports import Clock, Ledger, StudyArchive, Transaction
 from .withdrawal import take_back
@@ -82,6 +82,7 @@ async def _accept_together(
             if p.entry.picture is not None:
                 photograph = photograph_of(p.entry, p.entry.picture, stored, known)
                 await check_groups(p.entry, photograph.subject, known, tx)
+                await check_studies(p.entry, known, tx)
                 photographs.append(photograph)
         tasks = await take_photographs(photographs, known, tx, clock)
         tasks |= await take_studies(studies, photographs, known, archive, tx, clock)

@@ -7,9 +7,17 @@ is refused, or waits. What a Media leaves out (the eye, the moment, the camera),
 from __future__ import annotations
 
 from fundus_relay.domain.dicom import DicomFacts, InstanceName, is_oid
-from fundus_relay.domain.errors import BurnedInAnnotation, InvalidResource, Issue, PatientMismatch, SeveralPictures
+from fundus_relay.domain.errors import (
+    BurnedInAnnotation,
+    InvalidResource,
+    Issue,
+    PatientMismatch,
+    SeveralPictures,
+    StudyMismatch,
+)
 from fundus_relay.domain.values import Json
 from fundus_relay.fhir import codes
+from fundus_relay.fhir.imaging_study import study_uid
 from fundus_relay.fhir.intake.rules import eyes, eyes_in_words
 
 from .eyes import eye_of
@@ -30,6 +38,13 @@ def check_patient(patient_id: str, patient_ids: frozenset[str]) -> None:
     """Raises: PatientMismatch, when both sides name somebody and not the same."""
     if patient_id and patient_ids and patient_id not in patient_ids:
         raise PatientMismatch
+
+
+def check_study(header: DicomFacts, study: Json) -> None:
+    """Raises: StudyMismatch, when file and ImagingStudy both say which study of DICOM they are of, and not the same."""
+    named = study_uid(study)
+    if named and header.name.study and named != header.name.study:
+        raise StudyMismatch
 
 
 def check_pixels_name_nobody(header: DicomFacts) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fundus_relay.domain.errors import InvalidResource, Issue
+from fundus_relay.domain.errors import InvalidResource, Issue, StudyMismatch
 from fundus_relay.domain.values import Entry, Json, StoredPicture
 from fundus_relay.fhir.intake.references import grouping, subject_of
 
+from .headers import check_study
 from .identity import Known, at_ehr, is_ours
 from .ports import Transaction
 
@@ -34,6 +35,34 @@ async def check_groups(entry: Entry, subject: Json, known: Mapping[str, Known], 
         if owner is not None and owner != subject["reference"]:
             text = "the order, encounter or study that this Media names is about somebody else, or names them otherwise"
             raise InvalidResource(Issue(f"{entry.element}.subject", "conflict", text, "patient-mismatch"))
+
+
+async def check_studies(entry: Entry, known: Mapping[str, Known], tx: Transaction) -> None:
+    """See that a DICOM file is of the studies that its Media is part of: stored, sent along, contained or named by UID.
+
+    Raises: InvalidResource.
+    """
+    for number, reference in enumerate(entry.resource.get("partOf", []) if entry.header else []):
+        study = await _meant(reference, entry.resource, known, tx)
+        assert entry.header is not None  # noqa: S101 - else there is nothing to go through
+        if study.get("resourceType", reference.get("type")) != "ImagingStudy":
+            continue
+        try:
+            check_study(entry.header, study)
+        except StudyMismatch as why:
+            raise InvalidResource(Issue(f"{entry.element}.partOf[{number}]", "conflict", str(why), why.code)) from why
+
+
+async def _meant(reference: Json, media: Json, known: Mapping[str, Known], tx: Transaction) -> Json:
+    """What a reference says of what it leads to: the resource, or its identifier alone."""
+    literal = str(reference.get("reference", ""))
+    if literal.startswith("#"):
+        return next((each for each in media.get("contained", []) if each.get("id") == literal[1:]), {})
+    if literal in known:
+        return known[literal].resource
+    kind, _, id = literal.partition("/")
+    stored = await tx.resources.read(kind, id) if id else None
+    return stored or {"identifier": [reference.get("identifier", {})]}
 
 
 async def check_found(

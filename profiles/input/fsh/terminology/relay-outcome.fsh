@@ -108,5 +108,6 @@ Description: "Codes of an OperationOutcome's issues: of one element of a request
   * #request-malformed "request malformed" "A header or the body's encoding does not parse."
   * #store-limit-exceeded "store limit exceeded" "Longer, deeper or more complex than the database takes."
   * #store-unavailable "store unavailable" "Our own database or blob store cannot take anything now."
+  * #study-mismatch "study mismatch" "The DICOM file is of another study than the ImagingStudy that its Media is part of."
   * #upload-ambiguous "upload ambiguous" "The upload left us and no answer came: the analysis may or may not have been paid."
   * #version-conflict "version conflict" "If-Match names a version that is not the newest, or If-None-Match asks for a new resource and there is one."
