@@ -64,9 +64,11 @@ async def _serve(settings: Settings, only: str | None) -> None:
                 parts.append(run(service, stop))
             memory.settle()
             log.info("started", extra={"part": only or "all", "port": settings.http.port})
+            trimming = asyncio.create_task(memory.give_back())
             async with asyncio.TaskGroup() as group:
                 for part in parts:
                     group.create_task(part)
+            trimming.cancel()
     except* ToldToStop:
         pass
     except* RelayError as several:
