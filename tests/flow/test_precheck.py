@@ -9,10 +9,12 @@ from tests.flow.test_acquisition import reason
 from tests.flow.world import World, a_photograph
 from tests.unit.imaging.pictures import a_jpeg
 
+from fundus_relay.demonstration.pictures import normal_eye
 from fundus_relay.domain.policy import Precheck
 from fundus_relay.domain.states import ImageState
 from fundus_relay.imaging.precheck import advise
 from fundus_relay.pipeline.operator import release
+from fundus_relay.settings import NetraAccount
 
 NO_EYE = a_jpeg(mode="L")
 ADVICE = advise(NO_EYE)[0]
@@ -33,6 +35,26 @@ async def test_advice_is_told_and_changes_nothing(world: World) -> None:
     assert told.analyser.times_paid == 2
     conclusions = [each["conclusion"] for each in await told.at_ehr("DiagnosticReport")]
     assert conclusions == [silent, silent]
+
+
+async def test_as_the_product_comes_a_fundus_and_something_else_go_the_whole_way_and_one_is_advised_against(
+    world: World,
+) -> None:
+    default = replace(world, rules=replace(world.rules, precheck=NetraAccount.model_fields["precheck"].default))
+    fundus, other = [
+        (await default.accept(await a_photograph(default, picture)))[0] for picture in (normal_eye(), NO_EYE)
+    ]
+    await default.finish()
+
+    tasks = {taken.resource["id"]: await default.task(taken.task_id) for taken in (fundus, other)}
+    assert {task["status"] for task in tasks.values()} == {"completed"}
+    assert "contained" not in tasks[fundus.resource["id"]]
+    (issue,) = tasks[other.resource["id"]]["contained"][0]["issue"]
+    assert issue["details"]["coding"][0]["code"] == ADVICE == "precheck-not-a-fundus"
+    assert sorted(image.advice for image in await default.images()) == [(), (ADVICE,)]
+    assert default.analyser.times_paid == 2
+    assert len(await default.at_ehr("DiagnosticReport")) == 2
+    assert len(await default.at_ehr("Observation")) > 2
 
 
 async def _report(world: World, *, noise: int) -> str:
