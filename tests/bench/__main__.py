@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from . import intake, journey, study, validation, waiting
+from . import backlog, intake, journey, replicas, study, validation, waiting
 
-PARTS = {"intake": intake, "journey": journey, "waiting": waiting, "validation": validation, "study": study}
+PARTS = {
+    "intake": intake,
+    "journey": journey,
+    "waiting": waiting,
+    "validation": validation,
+    "study": study,
+    "replicas": replicas,
+    "backlog": backlog,
+}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or PARTS:

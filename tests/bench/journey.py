@@ -66,16 +66,16 @@ def measure() -> list[Row]:
                 "FUNDUS_RELAY_RECORD__BASE_URL": f"http://127.0.0.1:{ehr}/fhir",
             }
             with started(["fundus_relay", "serve"], port, "/readyz", environment) as relay:
-                asyncio.run(_through(relay, 4, 0, every=0))  # warm
-                rows.append(Row("relay, as fast as it can", asyncio.run(_through(relay, IMAGES, 1000, every=0))))
+                asyncio.run(through(relay, 4, 0, every=0))  # warm
+                rows.append(Row("relay, as fast as it can", asyncio.run(through(relay, IMAGES, 1000, every=0))))
                 began = time.time()
-                rate = asyncio.run(_through(relay, 40, 5000, every=0.5))
+                rate = asyncio.run(through(relay, 40, 5000, every=0.5))
                 own = _own_times(url, began)
                 rows.append(Row("relay, 2 images/s", rate, own[len(own) // 2], own[int(len(own) * 0.95)]))
     return rows
 
 
-async def _through(relay: Watched, count: int, first: int, *, every: float) -> float:
+async def through(relay: Watched, count: int, first: int, *, every: float) -> float:
     """Send images and wait until every one is in a report at the EHR; returns images a second."""
     numbers = iter(range(first, first + count))
     async with httpx.AsyncClient(

@@ -46,11 +46,12 @@ class Watched:
 
 @contextmanager
 def started(
-    arguments: list[str], port: int, ready: str, environment: Mapping[str, str] | None = None
+    arguments: list[str], port: int | None, ready: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[Watched]:
     """`python -m ...` until the context ends.
 
     Args:
+        port: without one nothing is waited for.
         ready: path that answers when the process may be used.
     """
     process = subprocess.Popen(
@@ -61,8 +62,9 @@ def started(
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait(process, f"http://127.0.0.1:{port}{ready}")
-        yield Watched(process.pid, port)
+        if port is not None:
+            _wait(process, f"http://127.0.0.1:{port}{ready}")
+        yield Watched(process.pid, port or 0)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

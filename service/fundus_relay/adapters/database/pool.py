@@ -58,8 +58,11 @@ SESSION = f"""
     set lock_timeout = '10s';
     set idle_in_transaction_session_timeout = '20s';
     set timezone = 'UTC';
+    set max_parallel_workers_per_gather = 0;
+    set jit = off;
     {SERVER_KEEPALIVES}
 """
+"""Our statements read a few rows: starting helpers for one, or compiling it, takes longer than running it."""
 
 PASSING = (
     "08",  # the connection

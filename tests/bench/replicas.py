@@ -1,0 +1,76 @@
+"""(g) Images a second with one, two and four worker processes on one PostgreSQL, and one API process beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from fundus_relay.adapters.database.embedded import embedded_postgres
+
+from .journey import through
+from .processes import free_port, started
+
+WORKERS = (1, 2, 4)
+IMAGES = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One number of workers, and how much processor they took together."""
+
+    workers: int
+    per_second: float
+    cpu_s_per_image: float
+
+
+def measure() -> list[Row]:
+    """Each number on a fresh database."""
+    return [_run(workers) for workers in WORKERS]
+
+
+def _run(count: int) -> Row:
+    standin, ehr, port = free_port(), free_port(), free_port()
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="fundus-relay-bench-"))
+        url = stack.enter_context(embedded_postgres(Path(name) / "pg"))
+        instant = {"FUNDUS_RELAY_STANDIN__ANALYSER": "instant", "FUNDUS_RELAY_STANDIN__CREDITS": "1000000"}
+        stack.enter_context(
+            started(["fundus_relay", "standin", "--port", str(standin)], standin, "/livez", instant),
+        )
+        stack.enter_context(started(["fundus_relay", "ehr", "--port", str(ehr)], ehr, "/livez"))
+        environment = {
+            "FUNDUS_RELAY_HTTP__PORT": str(port),
+            "FUNDUS_RELAY_DATA_DIR": name,
+            "FUNDUS_RELAY_DATABASE__URL": url,
+            "FUNDUS_RELAY_ANALYSER__BASE_URL": f"http://127.0.0.1:{standin}/v1",
+            "FUNDUS_RELAY_ANALYSER__USERNAME": "demo",
+            "FUNDUS_RELAY_ANALYSER__PASSWORD": "demo",
+            "FUNDUS_RELAY_ANALYSER__POLL_INTERVAL": "0.1",
+            "FUNDUS_RELAY_ANALYSER__CONCURRENCY": "16",
+            "FUNDUS_RELAY_RECORD__BASE_URL": f"http://127.0.0.1:{ehr}/fhir",
+        }
+        relay = stack.enter_context(
+            started(["fundus_relay", "serve", "--only", "api"], port, "/readyz", environment),
+        )
+        workers = [
+            stack.enter_context(started(["fundus_relay", "serve", "--only", "worker"], None, "", environment))
+            for _ in range(count)
+        ]
+        asyncio.run(through(relay, 2 * count, 0, every=0))  # warm: all of them are there
+        before = sum(worker.cpu_s for worker in workers)
+        rate = asyncio.run(through(relay, IMAGES, 1000, every=0))
+        return Row(count, rate, (sum(worker.cpu_s for worker in workers) - before) / IMAGES)
+
+
+def table(rows: list[Row]) -> str:
+    """As Markdown."""
+    one = rows[0].per_second
+    lines = ["| worker processes | images/s | of one | processor s an image |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {row.workers} | {row.per_second:.1f} | {row.per_second / one:.2f} | {row.cpu_s_per_image:.2f} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
