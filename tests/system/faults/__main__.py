@@ -17,6 +17,11 @@ from tests.system.faults.run import Outcome, a_stage, run
 
 
 async def main(first: int, count: int) -> int:
+    this = asyncio.current_task()
+    assert this is not None
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGTERM, this.cancel
+    )  # every process ends, and the folder goes
     outcomes: list[Outcome] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fundus-relay-faults-") as folder:
@@ -39,5 +44,4 @@ async def main(first: int, count: int) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(asyncio.run(main(int(os.environ.get("FAULT_SEED", "1")), int(os.environ.get("FAULT_RUNS", "25")))))
