@@ -45,6 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     migrate = parsers.add_parser("migrate", help="bring the database's tables up to date, and end")
     migrate.set_defaults(run=lambda commands, _: commands.migrate_database())
 
+    token = parsers.add_parser("token", help="a new bearer token for a caller, and its line for the file of tokens")
+    token.add_argument("name", help="of the caller, as logs show it")
+    scopes = ("read", "write", "operate")
+    token.add_argument("--scopes", nargs="+", choices=scopes, default=["read", "write"], help="what it may do")
+    token.set_defaults(run=lambda commands, given: commands.make_token(given.name, given.scopes))
+
     parked = parsers.add_parser("parked", help="what waits for a person or by itself, and why")
     parked.set_defaults(run=lambda commands, _: commands.show_parked())
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -17,6 +19,7 @@ from fundus_relay.adapters.analyser.netra import NetraAnalyser
 from fundus_relay.adapters.analyser.token_row import TokenRow
 from fundus_relay.adapters.analyser.turns import TurnsEverywhere
 from fundus_relay.adapters.blobs import DirectoryBlobs
+from fundus_relay.adapters.callers import FileOfCallers, Unusable
 from fundus_relay.adapters.database.clock import DatabaseClock, database_clock
 from fundus_relay.adapters.database.embedded import embedded_postgres
 from fundus_relay.adapters.database.ledger import PostgresLedger
@@ -27,12 +30,14 @@ from fundus_relay.adapters.health_record.transaction import FhirTransactionRecor
 from fundus_relay.adapters.image_archive import HttpImageArchive
 from fundus_relay.adapters.patience import patiently
 from fundus_relay.domain.policy import Carriage
+from fundus_relay.environment import NotConfigured
 from fundus_relay.pipeline.ports import Blobs, Job, Ports
 from fundus_relay.pipeline.receive import Limits
 from fundus_relay.pipeline.rules import Rules
 from fundus_relay.settings import Settings, Storage
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +175,37 @@ async def run(service: Service, stop: asyncio.Event, **how: Any) -> None:  # Any
     await run_worker(service.pool, service.ledger, ports.clock, handlers, ask, discard, stop, **how)
 
 
-async def answer(service: Service, stop: asyncio.Event) -> None:
+def callers(settings: Settings) -> FileOfCallers | None:
+    """Who may call at the FHIR endpoint; None for everybody.
+
+    Raises: NotConfigured when the file of tokens cannot be used, or when strangers could call and nobody wanted that.
+    """
+    access = settings.access
+    if access.tokens is not None:
+        try:
+            return FileOfCallers(access.tokens)
+        except Unusable as why:
+            raise NotConfigured(f"FUNDUS_RELAY_ACCESS__TOKENS: the file {why}") from why
+    if _is_loopback(settings.http.host):
+        return None
+    if not access.open:
+        raise NotConfigured(
+            "FUNDUS_RELAY_ACCESS__TOKENS: is required when FUNDUS_RELAY_HTTP__HOST is no loopback address, since"
+            " whoever reaches it could read and write; `fundus-relay token` makes one. Behind a gateway that knows its"
+            " callers, FUNDUS_RELAY_ACCESS__OPEN=true lets everybody in"
+        )
+    log.warning("open-to-everybody", extra={"port": settings.http.port})
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def answer(service: Service, let_in: FileOfCallers | None, stop: asyncio.Event) -> None:
     """Answer at the FHIR endpoint until `stop` is set. Raises: CannotListen."""
     from fundus_relay.api.app import application
     from fundus_relay.api.server import listen
@@ -187,5 +222,6 @@ async def answer(service: Service, stop: asyncio.Event) -> None:
         public_url=settings.http.public_url,
         silence=settings.http.silence,
         ehr_urls=(settings.record.base_url, *settings.record.aliases),
+        callers=let_in,
     )
     await listen(app, settings.http, stop)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 import signal
-from collections.abc import Coroutine
+import sys
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -15,10 +17,12 @@ from typing import Any
 import uvloop
 
 from fundus_relay import memory, telemetry
+from fundus_relay.adapters.callers import FileOfCallers, Unusable, line_of
 from fundus_relay.adapters.database.migrate import migrate
 from fundus_relay.adapters.patience import ToldToStop
 from fundus_relay.api.server import CannotListen, listen
-from fundus_relay.assembly import answer, database_url, opened, opened_ledger, run
+from fundus_relay.assembly import answer, callers, database_url, opened, opened_ledger, run
+from fundus_relay.domain.access import Scope
 from fundus_relay.domain.errors import RelayError
 from fundus_relay.environment import read
 from fundus_relay.pipeline.operator import Released, release_all
@@ -31,6 +35,9 @@ log = logging.getLogger(__name__)
 
 STOP_AT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """A terminal that closes asks for the same as whoever stops us on purpose: uploads under way must end."""
+
+TOKEN_PREFIX = "frt_"  # noqa: S105 - what every token begins with
+"""By which a scanner for secrets knows one that got into the wrong place."""
 
 
 class Failed(Exception):
@@ -48,10 +55,11 @@ def serve(only: str | None = None) -> None:
     """
     settings = read(Settings)
     telemetry.configure(settings.log_level)
-    uvloop.run(_serve(settings, only))
+    let_in = callers(settings) if only != "worker" else None
+    uvloop.run(_serve(settings, only, let_in))
 
 
-async def _serve(settings: Settings, only: str | None) -> None:
+async def _serve(settings: Settings, only: str | None, let_in: FileOfCallers | None) -> None:
     stop = asyncio.Event()
     for number in STOP_AT:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -59,7 +67,7 @@ async def _serve(settings: Settings, only: str | None) -> None:
         async with opened(settings, stop) as service:
             parts: list[Coroutine[Any, Any, None]] = []  # Any: what a coroutine is sent, which is nothing
             if only != "worker":
-                parts.append(answer(service, stop))
+                parts.append(answer(service, let_in, stop))
             if only != "api":
                 parts.append(run(service, stop))
             memory.settle()
@@ -94,6 +102,18 @@ def migrate_database() -> None:
                 print(name)
 
     _do(apply())
+
+
+def make_token(name: str, scopes: Sequence[str]) -> None:
+    """Print a new token, which nothing here keeps, and the line of the file of tokens that lets it in."""
+    token = f"{TOKEN_PREFIX}{secrets.token_urlsafe(32)}"
+    try:
+        line = line_of(name, token, [Scope(each) for each in scopes])
+    except Unusable as why:
+        raise Failed(str(why)) from why
+    print(token)
+    print(line)
+    print("The first line is the token, shown this once; the second is for the file of tokens.", file=sys.stderr)
 
 
 def show_parked() -> None:

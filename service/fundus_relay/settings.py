@@ -21,6 +21,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -136,6 +137,24 @@ class Http(_Part):
     max_connections: int = Field(
         512, ge=8, description="connections at once, those of probes among them; one more gets a 503"
     )
+
+
+class Access(_Part):
+    """Who may call; see `adapters.callers` for the file."""
+
+    tokens: Path | None = Field(
+        None, description="file of the bearer tokens that are let in; a change is seen within a second or so"
+    )
+    open: bool = Field(
+        False, description="`true` lets everybody in, on any address: only behind a gateway that knows its callers"
+    )
+
+    @field_validator("open")
+    @classmethod
+    def _is_alone(cls, is_open: bool, others: ValidationInfo) -> bool:
+        if is_open and others.data.get("tokens") is not None:
+            raise ValueError("must not be true beside a file of tokens: are all let in, or those?")
+        return is_open
 
 
 class Database(_Part):
@@ -316,6 +335,7 @@ class Settings(BaseSettings):
     model_config = _READ
 
     http: Http = Http()
+    access: Access = Access()
     data_dir: Path = _DATA_DIR
     database: Database = Database()
     blobs: BlobStore = BlobStore()

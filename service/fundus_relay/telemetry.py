@@ -21,6 +21,7 @@ FIELDS = frozenset(
         "acquisition",
         "address",
         "attempt",
+        "caller",
         "code",
         "count",
         "credits",

@@ -130,7 +130,9 @@ def test_the_bounding_box_has_the_url_and_the_parts_that_are_emitted() -> None:
 
 
 def test_the_capability_statement_is_what_metadata_gives() -> None:
-    given = capability_statement("https://relay.example/fhir", "0", datetime(2026, 11, 23, tzinfo=UTC))
+    given = capability_statement(
+        "https://relay.example/fhir", "0", datetime(2026, 11, 23, tzinfo=UTC), needs_token=True
+    )
     (stated,) = compiled("CapabilityStatement", "fundus-relay")["rest"]
     served = {key: value for key, value in given["rest"][0].items() if key != "security"}
 

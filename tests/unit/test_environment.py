@@ -177,3 +177,12 @@ def test_a_port_that_is_none_is_a_wrong_call(port: str) -> None:
     )
 
     assert (done.returncode, "from 0 to 65535" in done.stderr) == (2, True)
+
+
+def test_a_file_of_tokens_and_everybody_let_in_is_a_contradiction(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("FUNDUS_RELAY_ACCESS__TOKENS", "/etc/relay/tokens")
+    environment.setenv("FUNDUS_RELAY_ACCESS__OPEN", "true")
+
+    (line,) = wrong()
+
+    assert line.startswith("FUNDUS_RELAY_ACCESS__OPEN: ")

@@ -23,6 +23,7 @@ from fundus_relay.pipeline.ports import Blobs, Clock, ImageArchive, Ledger, Stud
 from fundus_relay.pipeline.receive import Limits
 
 from . import pages
+from .access import Access, Callers
 from .addresses import kind_of, not_allowed
 from .definitions import Definitions
 from .errors import NotAcceptable, NotFound, refusal_response
@@ -49,6 +50,7 @@ def application(
     public_url: str | None = None,
     silence: timedelta = timedelta(seconds=30),
     ehr_urls: tuple[str, ...] = (),
+    callers: Callers | None = None,
 ) -> FastAPI:
     """The endpoint over these ports.
 
@@ -56,6 +58,7 @@ def application(
         public_url: base of the FHIR endpoint as callers see it; by default as each request addressed it.
         silence: in the middle of a body, after which it is refused.
         ehr_urls: bases under which senders may refer to what the EHR has.
+        callers: who may call; everybody by default.
     """
     app = FastAPI(
         title="Fundus Relay",
@@ -65,7 +68,7 @@ def application(
         openapi_url=None,
         redirect_slashes=False,
     )
-    reads = Reads(ledger, blobs, clock.now(), public_url)
+    reads = Reads(ledger, blobs, clock.now(), public_url, needs_token=callers is not None)
     writes = Writes(ledger, blobs, archive, studies, clock, limits, max_body_bytes, public_url, ehr_urls)
     _route(app, "/fhir", {"POST": writes.exchange})
     _route(app, "/fhir/metadata", {"GET": reads.metadata})
@@ -85,6 +88,7 @@ def application(
     app.add_exception_handler(RelayError, _refused)
     app.add_exception_handler(HTTPException, _not_routed)
     app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_middleware(Access, callers=callers)
     app.add_middleware(BodyInTime, limit=silence)
     app.add_middleware(Guard)
     return app

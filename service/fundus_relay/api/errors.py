@@ -33,7 +33,7 @@ class HttpRefusal(Rejected):
     kind = "invalid"
     code = "http-refusal"
 
-    def __init__(self, text: str, *, element: str = "", headers: dict[str, str] | None = None) -> None:
+    def __init__(self, text: str = "", *, element: str = "", headers: dict[str, str] | None = None) -> None:
         super().__init__(text)
         self.element = element
         self.headers = headers or {}
@@ -43,6 +43,18 @@ class MalformedRequest(HttpRefusal):
     """A header or the body's encoding does not parse."""
 
     code = "request-malformed"
+
+
+class NotAuthenticated(HttpRefusal):
+    """The request needs a bearer token that is known here."""
+
+    status, kind, code = 401, "login", "not-authenticated"
+
+
+class NotPermitted(HttpRefusal):
+    """The token lacks the scope that this needs."""
+
+    status, kind, code = 403, "forbidden", "not-permitted"
 
 
 class NotFound(HttpRefusal):

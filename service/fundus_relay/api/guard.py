@@ -45,6 +45,7 @@ class Guard:
                 "method": scope["method"],
                 "route": getattr(scope.get("endpoint"), "__name__", None),
                 "status": status,
+                "caller": getattr(scope.get("caller"), "name", None),
                 "duration_ms": round((time.perf_counter() - began) * 1000, 1),
             }
             log.info("request", extra=fields)

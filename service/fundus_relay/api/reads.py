@@ -41,10 +41,12 @@ class Reads:
     blobs: Blobs
     started: datetime
     public_url: str | None = None
+    needs_token: bool = False
 
     async def metadata(self, request: Request) -> Response:
         """GET metadata."""
-        return fhir_response(capability_statement(base_url(request, self.public_url), __version__, self.started))
+        base = base_url(request, self.public_url)
+        return fhir_response(capability_statement(base, __version__, self.started, needs_token=self.needs_token))
 
     async def read(self, request: Request) -> Response:
         """GET Type/id; 304 when the caller has the newest version."""

@@ -48,16 +48,25 @@ _PROFILES: Mapping[str, tuple[str, ...]] = {
 }
 """Profiles of the guide that resources of a type have."""
 
+_WITH_TOKENS: Json = {
+    "cors": False,
+    "service": [{"text": "Bearer tokens (RFC 6750)"}],
+    "description": "Every request but this one carries `Authorization: Bearer` with a token that the operator gave. Its"
+    " scopes: `read` for reads and searches, by POST too; `write` for creates, updates, transactions and batches.",
+}
+_WITHOUT_TOKENS: Json = {"description": "None of its own: reach it through a gateway that knows its callers."}
+
 _ORDER = ("create", "update", "read", "vread", "search-type")
 
 
-def capability_statement(base: str, version: str, started: datetime) -> Json:
+def capability_statement(base: str, version: str, started: datetime, *, needs_token: bool) -> Json:
     """The statement of this instance.
 
     Args:
         base: of the FHIR endpoint.
         version: of the software.
         started: when this process began to serve.
+        needs_token: whether callers are asked for one.
     """
     return {
         "resourceType": "CapabilityStatement",
@@ -76,7 +85,7 @@ def capability_statement(base: str, version: str, started: datetime) -> Json:
             {
                 "mode": "server",
                 "documentation": "POST Media with a photograph; follow the Task that focuses on it; read its report.",
-                "security": {"description": "None of its own yet: reach it through a gateway that knows its callers."},
+                "security": _WITH_TOKENS if needs_token else _WITHOUT_TOKENS,
                 "resource": [_resource(kind) for kind in INTERACTIONS],
                 "interaction": [{"code": "transaction"}, {"code": "batch"}],
             }
