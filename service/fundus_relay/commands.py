@@ -16,15 +16,17 @@ from typing import Any
 
 import uvloop
 
-from fundus_relay import memory, telemetry
+from fundus_relay import memory, metrics, telemetry
 from fundus_relay.adapters.callers import FileOfCallers, Unusable, line_of
 from fundus_relay.adapters.database.migrate import migrate
 from fundus_relay.adapters.patience import ToldToStop
+from fundus_relay.api.probes import Health, probes
 from fundus_relay.api.server import CannotListen, listen
 from fundus_relay.assembly import answer, callers, database_url, opened, opened_ledger, run
 from fundus_relay.domain.access import Scope
 from fundus_relay.domain.errors import RelayError
 from fundus_relay.environment import read
+from fundus_relay.health import look_after, note_turns
 from fundus_relay.pipeline.operator import Released, release_all
 from fundus_relay.pipeline.operator import release as release_one
 from fundus_relay.pipeline.ports import Census, Parked, PutOff
@@ -60,23 +62,17 @@ def serve(only: str | None = None) -> None:
 
 
 async def _serve(settings: Settings, only: str | None, let_in: FileOfCallers | None) -> None:
-    stop = asyncio.Event()
+    stop, health = asyncio.Event(), Health()
+
+    def end() -> None:
+        health.drain()  # first: whoever balances the load should know before the door closes
+        stop.set()
+
     for number in STOP_AT:
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, end)
     try:
-        async with opened(settings, stop) as service:
-            parts: list[Coroutine[Any, Any, None]] = []  # Any: what a coroutine is sent, which is nothing
-            if only != "worker":
-                parts.append(answer(service, let_in, stop))
-            if only != "api":
-                parts.append(run(service, stop))
-            memory.settle()
-            log.info("started", extra={"part": only or "all", "port": settings.http.port})
-            trimming = asyncio.create_task(memory.give_back())
-            async with asyncio.TaskGroup() as group:
-                for part in parts:
-                    group.create_task(part)
-            trimming.cancel()
+        with probes(settings.probes.host, settings.probes.port, health, metrics.page) as probed:
+            await _serve_well(settings, only, let_in, stop, health, probed)
     except* ToldToStop:
         pass
     except* RelayError as several:
@@ -85,6 +81,28 @@ async def _serve(settings: Settings, only: str | None, let_in: FileOfCallers | N
     except* CannotListen as several:
         raise Failed(str(several.exceptions[0])) from several
     log.info("stopped", extra={"part": only or "all"})
+
+
+async def _serve_well(
+    settings: Settings, only: str | None, let_in: FileOfCallers | None, stop: asyncio.Event, health: Health, probed: int
+) -> None:
+    meanwhile = [asyncio.create_task(each) for each in (note_turns(health), memory.give_back())]
+    try:
+        async with opened(settings, stop) as service:
+            parts: list[Coroutine[Any, Any, None]] = []  # Any: what a coroutine is sent, which is nothing
+            parts.append(look_after(service.pool, health, stop))
+            if only != "worker":
+                parts.append(answer(service, let_in, stop))
+            if only != "api":
+                parts.append(run(service, stop))
+            memory.settle()
+            log.info("started", extra={"part": only or "all", "port": settings.http.port, "probes": probed})
+            async with asyncio.TaskGroup() as group:
+                for part in parts:
+                    group.create_task(part)
+    finally:
+        for each in meanwhile:
+            each.cancel()
 
 
 # ---------------------------------------------------------------------------------------------------------- operator

@@ -157,6 +157,13 @@ class Access(_Part):
         return is_open
 
 
+class Probes(_Part):
+    host: Text = Field(
+        "127.0.0.1", description="address for `/livez`, `/readyz` and `/metrics`, which ask for no token"
+    )
+    port: Port = Field(8081, description="port for them; 0 takes a free one, which the log names at the start")
+
+
 class Database(_Part):
     url: SecretStr | None = Field(None, description="PostgreSQL; without it an embedded server is started")
     pool_size: int = Field(10, ge=4, description="connections at most")
@@ -336,6 +343,7 @@ class Settings(BaseSettings):
 
     http: Http = Http()
     access: Access = Access()
+    probes: Probes = Probes()
     data_dir: Path = _DATA_DIR
     database: Database = Database()
     blobs: BlobStore = BlobStore()

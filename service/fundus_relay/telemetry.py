@@ -35,6 +35,7 @@ FIELDS = frozenset(
         "method",
         "migration",
         "port",
+        "probes",
         "part",
         "process",
         "reason",

@@ -57,7 +57,7 @@ def started(
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, "FUNDUS_RELAY_PROBES__PORT": "0", **(environment or {})},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

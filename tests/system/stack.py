@@ -40,6 +40,7 @@ async def a_stack(
             **os.environ,
             "FUNDUS_RELAY_LOCAL__SERVICE_PORT": str(ports.service_port),
             "FUNDUS_RELAY_LOCAL__STANDIN_PORT": str(ports.standin_port),
+            "FUNDUS_RELAY_LOCAL__PROBES_PORT": "0",
             "FUNDUS_RELAY_LOCAL__EHR_PORT": str(ports.ehr_port),
             "FUNDUS_RELAY_ANALYSER__POLL_INTERVAL": "0.5",
             **(environment or {}),

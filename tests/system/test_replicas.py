@@ -33,6 +33,7 @@ PICTURES = 6
 def an_environment(url: str, folder: Path, standin_url: str = "http://127.0.0.1:9", ehr: str = "") -> dict[str, str]:
     return {
         "FUNDUS_RELAY_DATABASE__URL": url,
+        "FUNDUS_RELAY_PROBES__PORT": "0",
         "FUNDUS_RELAY_DATA_DIR": str(folder),
         "FUNDUS_RELAY_ANALYSER__BASE_URL": f"{standin_url}/v1",
         "FUNDUS_RELAY_ANALYSER__USERNAME": "demo",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fundus_relay import metrics
 
 from .errors import bug_response
 
@@ -40,7 +43,7 @@ class Guard:
                 raise  # the answer has begun: only a broken connection tells that it is not whole
             await bug_response(request_id)(scope, receive, noting_send)
         finally:
-            fields = {
+            fields: dict[str, Any] = {
                 "request": request_id,
                 "method": scope["method"],
                 "route": getattr(scope.get("endpoint"), "__name__", None),
@@ -49,3 +52,4 @@ class Guard:
                 "duration_ms": round((time.perf_counter() - began) * 1000, 1),
             }
             log.info("request", extra=fields)
+            metrics.answered(fields["route"], scope["method"], status, time.perf_counter() - began)

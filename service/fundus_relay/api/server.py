@@ -41,7 +41,7 @@ async def listen(app: Any, http: Http, stop: asyncio.Event) -> None:  # Any: an 
     server = _Server(config)
     if hasattr(app, "state"):
         app.state.connections = server.server_state.connections
-    with _bound(http.host, http.port) as listening:
+    with bound(http.host, http.port) as listening:
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -51,7 +51,8 @@ async def listen(app: Any, http: Http, stop: asyncio.Event) -> None:  # Any: an 
         await serving
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises CannotListen."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=2048)

@@ -32,17 +32,23 @@ class LocalPorts(BaseSettings):
     service_port: int = Field(8080, ge=1, le=65535, description="the service's port when `up` starts everything")
     standin_port: int = Field(8090, ge=1, le=65535, description="the stand-in's port when `up` starts everything")
     ehr_port: int = Field(8070, ge=1, le=65535, description="the demonstration EHR's port when `up` starts everything")
+    probes_port: int = Field(
+        8081,
+        ge=0,
+        le=65535,
+        description="the port of the service's probes when `up` starts everything; 0 takes a free one",
+    )
 
     @classmethod
     def free(cls) -> LocalPorts:
-        """Three ports that nobody uses now."""
+        """Ports that nobody uses now."""
         sockets = [socket.socket() for _ in range(3)]
         for each in sockets:
             each.bind((HOST, 0))
         service, standin, ehr = (each.getsockname()[1] for each in sockets)
         for each in sockets:
             each.close()
-        return cls(service_port=service, standin_port=standin, ehr_port=ehr)
+        return cls(service_port=service, standin_port=standin, ehr_port=ehr, probes_port=0)
 
 
 class StackFailed(Exception):
@@ -135,6 +141,7 @@ def _end(*_: object) -> None:
 def _service_environment(ports: LocalPorts, at: Addresses, data_dir: Path, poll_interval_s: float) -> dict[str, str]:
     return {
         "FUNDUS_RELAY_HTTP__PORT": str(ports.service_port),
+        "FUNDUS_RELAY_PROBES__PORT": str(ports.probes_port),
         "FUNDUS_RELAY_DATA_DIR": str(data_dir / "service"),
         "FUNDUS_RELAY_ANALYSER__BASE_URL": at.analyser,
         "FUNDUS_RELAY_ANALYSER__USERNAME": "demo",

@@ -169,6 +169,7 @@ class Scene:
             "FUNDUS_RELAY_BLOBS__URL": str(blobs),
             "FUNDUS_RELAY_DATABASE__URL": f"postgresql://postgres@127.0.0.1:{ports['database']}{socket_folder.path}",
             "FUNDUS_RELAY_HTTP__PORT": str(port),
+            "FUNDUS_RELAY_PROBES__PORT": "0",
             "FUNDUS_RELAY_HTTP__PUBLIC_URL": "http://relay.test/fhir",
             "FUNDUS_RELAY_ANALYSER__BASE_URL": f"http://127.0.0.1:{ports.get('analyser', 9)}/v1",
             "FUNDUS_RELAY_ANALYSER__USERNAME": "demo",

@@ -10,6 +10,7 @@ from typing import Self, TypeVar, assert_never
 
 import httpx
 
+from fundus_relay import metrics
 from fundus_relay.domain.errors import (
     AnalyserDeclined,
     AnalyserRefused,
@@ -91,11 +92,16 @@ class NetraAnalyser:
             yield hand_in
 
     async def _upload(self, picture: bytes, media_type: str, label: str, token: str) -> Upload:
-        reply = await self._wire.hand_in(UploadForm(picture, media_type, label, token))
         try:
-            taken = read_upload(reply.members)
-        except AnswerNotUnderstood as exc:
-            raise UploadAmbiguous(f"{UPLOAD}: {exc}") from exc
+            with metrics.timed(metrics.analyser_seconds, UPLOAD):
+                reply = await self._wire.hand_in(UploadForm(picture, media_type, label, token))
+                try:
+                    taken = read_upload(reply.members)
+                except AnswerNotUnderstood as exc:
+                    raise UploadAmbiguous(f"{UPLOAD}: {exc}") from exc
+        except UploadAmbiguous:
+            metrics.ambiguous_uploads.inc()
+            raise
         return Upload(taken.job_id, taken.remaining, reply.is_standin)
 
     async def status(self, job_id: str) -> JobStatus:
@@ -112,7 +118,8 @@ class NetraAnalyser:
 
     async def _question(self, call: str, job_id: str, read: Callable[[Reply], T]) -> T:
         async def ask(token: str) -> T:
-            return read(await self._wire.ask(call, job_form(token, job_id)))
+            with metrics.timed(metrics.analyser_seconds, call):
+                return read(await self._wire.ask(call, job_form(token, job_id)))
 
         try:
             async with self._turns.turn():
@@ -134,10 +141,10 @@ class NetraAnalyser:
     async def _ask_token(self) -> TokenReply:
         """getToken. Raises AnalyserUnavailable, CredentialsRefused."""
         try:
-            reply = await self._wire.ask(
-                "getToken", token_form(self._account.username, self._account.password.get_secret_value())
-            )
-            return read_token(reply.members)
+            form = token_form(self._account.username, self._account.password.get_secret_value())
+            metrics.token_requests.inc()
+            with metrics.timed(metrics.analyser_seconds, "getToken"):
+                return read_token((await self._wire.ask("getToken", form)).members)
         except Refused as why:
             if why.why is Refusal.TOKEN:  # there is none yet: HTTP 401 or 403
                 raise CredentialsRefused("getToken: the analyser refuses our account") from why

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from importlib import resources
 
 import psycopg
@@ -76,6 +77,14 @@ async def migrate(
             ]
 
 
+async def missing(connection: Connection) -> str:
+    """Name of the first migration that this version cannot work without and that was not applied, or nothing."""
+    found = await (await connection.execute("select name from relay.migration")).fetchall()
+    applied = {row[0] for row in found}
+    return next((name for phase, name, _ in _ours() if phase is Phase.PRE and name not in applied), "")
+
+
+@cache
 def _ours() -> Sequence[tuple[Phase, str, str]]:
     """Phase, name and SQL, in order."""
     folder = resources.files(__package__) / "migrations"

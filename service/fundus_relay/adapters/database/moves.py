@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fundus_relay import metrics
 from fundus_relay.domain.values import Acquisition, Delivery, Image
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ class Move:
 def tell(moves: Sequence[Move]) -> None:
     """Log each move. Waiting on for the same reason is told once, not at every try."""
     for move in moves:
+        if move.to_state != move.before.state:
+            metrics.moves.labels(move.subject, move.to_state).inc()
         begins_to_wait = move.is_put_off and move.reason not in {None, move.before.reason}
         event = "parked" if move.to_state == "parked" else "waits" if begins_to_wait else "moved"
         log.log(

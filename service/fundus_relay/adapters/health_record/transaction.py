@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -22,6 +23,7 @@ from urllib.parse import unquote
 
 import httpx
 
+from fundus_relay import metrics
 from fundus_relay.adapters.bounded import ask
 from fundus_relay.domain.errors import RecordRefused, RecordUnavailable
 from fundus_relay.domain.packed import Packed
@@ -208,6 +210,12 @@ class FhirTransactionRecord:
     async def _ask(
         self, method: str, path: str, *, params: dict[str, str] | None = None, content: Sequence[bytes] = ()
     ) -> httpx.Response:
+        with metrics.timed(metrics.record_seconds, _operation(method, path)):
+            return await self._asked(method, path, params, content)
+
+    async def _asked(
+        self, method: str, path: str, params: dict[str, str] | None, content: Sequence[bytes]
+    ) -> httpx.Response:
         length = {"Content-Type": FHIR_JSON, "Content-Length": str(sum(map(len, content)))}
         headers = {**self._headers, **(length if content else {})}
         try:
@@ -233,6 +241,12 @@ def _text(part: Json) -> str:
 
 def _without_boxes(at_ehr: Json) -> Json:
     return {name: value for name, value in at_ehr.items() if name != "component"}
+
+
+def _operation(method: str, path: str) -> str:
+    """What a call is, without ids."""
+    found = re.match(r"/([A-Z][A-Za-z]{1,40})(?:/|$)", path)
+    return f"{method} {found[1]}" if found else "transaction" if method == "POST" else "next page"
 
 
 def _missing(resources: Sequence[Json], known: Mapping[str, Json]) -> str | None:

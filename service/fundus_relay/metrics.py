@@ -1,0 +1,103 @@
+"""What is counted and measured, by name; `service/docs/observability.md` lists all of it.
+
+No label holds an id or anything that a sender wrote: states, codes, operations and endpoints alone. What waits in the
+database is looked at by `adapters.database.census` from time to time, never when somebody asks for the metrics.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from fundus_relay.domain.errors import RelayError
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+http_requests = Counter(
+    "fundus_relay_http_requests", "Requests that were answered", ["route", "method", "status"], registry=REGISTRY
+)
+http_seconds = Histogram(
+    "fundus_relay_http_request_seconds",
+    "From a request's head to the end of its answer",
+    ["route"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+analyser_seconds = Histogram(
+    "fundus_relay_analyser_call_seconds",
+    "Calls to the analyser",
+    ["operation", "outcome"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+record_seconds = Histogram(
+    "fundus_relay_record_call_seconds",
+    "Calls to the EHR",
+    ["operation", "outcome"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+token_requests = Counter("fundus_relay_analyser_token_requests", "Tokens asked for", registry=REGISTRY)
+ambiguous_uploads = Counter(
+    "fundus_relay_ambiguous_uploads", "Uploads that left and whose answer was lost", registry=REGISTRY
+)
+moves = Counter("fundus_relay_moves", "Rows that came into a state", ["subject", "state"], registry=REGISTRY)
+pool_connections = Gauge(
+    "fundus_relay_database_connections", "Connections of this process: open, idle", ["kind"], registry=REGISTRY
+)
+pool_waiting = Gauge("fundus_relay_database_waiting", "Tasks that wait for a connection", registry=REGISTRY)
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+
+
+def answered(route: str | None, method: str, status: int, seconds: float) -> None:
+    """Count a request. A method that nobody knows is `other`: callers must not make labels."""
+    route = route or "none"
+    http_requests.labels(route, method if method in METHODS else "other", str(status)).inc()
+    http_seconds.labels(route).observe(seconds)
+
+
+@contextmanager
+def timed(histogram: Histogram, operation: str) -> Iterator[None]:
+    """Measure a call; its outcome is `ok`, the code of our error, or the name of another one."""
+    began, outcome = time.perf_counter(), "ok"
+    try:
+        yield
+    except RelayError as why:
+        outcome = why.code
+        raise
+    except BaseException as why:
+        outcome = type(why).__name__
+        raise
+    finally:
+        histogram.labels(operation, outcome).observe(time.perf_counter() - began)
+
+
+class Snapshot(Collector):
+    """Gauges over the database as they were when it was last looked at; replaced all at once."""
+
+    def __init__(self) -> None:
+        self._families: Sequence[GaugeMetricFamily] = ()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        yield from self._families
+
+    def replace(self, families: Sequence[GaugeMetricFamily]) -> None:
+        self._families = families
+
+
+snapshot = Snapshot()
+REGISTRY.register(snapshot)
+
+
+def page() -> bytes:
+    """All of it in Prometheus' text format."""
+    return generate_latest(REGISTRY)

@@ -1,0 +1,90 @@
+"""Probes of real processes: a worker alone has them, and readiness ends before the work does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.unit.test_environment import NEEDED
+
+pytestmark = pytest.mark.slow
+
+
+@asynccontextmanager
+async def serving(only: str, url: str, folder: Path) -> AsyncIterator[tuple[Process, int, str]]:
+    """The process, its own port, and its probes once they say that it is ready."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        port, probed = one.getsockname()[1], other.getsockname()[1]
+    given = {
+        **NEEDED,
+        "FUNDUS_RELAY_DATABASE__URL": url,
+        "FUNDUS_RELAY_DATA_DIR": str(folder),
+        "FUNDUS_RELAY_HTTP__PORT": str(port),
+        "FUNDUS_RELAY_PROBES__PORT": str(probed),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "fundus_relay", "serve", "--only", only, env=os.environ | given
+    )
+    probes = f"http://127.0.0.1:{probed}"
+    try:
+        await until(f"{probes}/readyz", 200, process)
+        yield process, port, probes
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def until(url: str, status: int, process: Process) -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(60):
+        while process.returncode is None:
+            try:
+                answer = await client.get(url)
+                if answer.status_code == status:
+                    return answer
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.05)
+    raise RuntimeError(f"the service ended with {process.returncode}")
+
+
+async def test_a_worker_alone_has_probes_and_metrics(database_url: str, tmp_path: Path) -> None:
+    async with serving("worker", database_url, tmp_path) as (process, _, probes):
+        assert (await until(f"{probes}/livez", 200, process)).text == "live\n"
+        told = (await until(f"{probes}/metrics", 200, process)).text
+        process.terminate()
+        code = await asyncio.wait_for(process.wait(), 30)
+
+    assert 'fundus_relay_rows{state="received",subject="image"}' in told
+    assert code == 0
+
+
+async def test_who_is_being_stopped_says_so_while_what_is_under_way_still_ends(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with serving("api", database_url, tmp_path) as (process, port, probes):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 30\r\n\r\n"
+        )
+        await writer.drain()
+        process.send_signal(signal.SIGTERM)
+
+        await until(f"{probes}/readyz", 503, process)
+        assert (await until(f"{probes}/livez", 200, process)).text == "live\n"
+        writer.write(b'{"resourceType": "Patient"   }')
+        head = await asyncio.wait_for(reader.readline(), 30)
+        writer.close()
+        code = await asyncio.wait_for(process.wait(), 30)
+
+    assert head == b"HTTP/1.1 201 Created\r\n"
+    assert code == 0
