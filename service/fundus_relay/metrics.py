@@ -55,13 +55,18 @@ pool_connections = Gauge(
 )
 pool_waiting = Gauge("fundus_relay_database_waiting", "Tasks that wait for a connection", registry=REGISTRY)
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+
+
+def method_known(method: str) -> str:
+    """The method, or `other` for one that a caller made up: callers must make no label, and put nothing into a log."""
+    return method if method in _METHODS else "other"
 
 
 def answered(route: str | None, method: str, status: int, seconds: float) -> None:
-    """Count a request. A method that nobody knows is `other`: callers must not make labels."""
+    """Count a request."""
     route = route or "none"
-    http_requests.labels(route, method if method in METHODS else "other", str(status)).inc()
+    http_requests.labels(route, method_known(method), str(status)).inc()
     http_seconds.labels(route).observe(seconds)
 
 

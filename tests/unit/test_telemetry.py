@@ -23,11 +23,25 @@ def said(program: str) -> list[dict[str, Any]]:
         "logging.getLogger('psycopg.pool').warning('error connecting: %s', 'Gabler')",
         "logging.getLogger('procrastinate.worker').error(f'job of {\"Gabler\"} failed')",
         "import uvicorn; uvicorn.Config('x', log_config=None); logging.getLogger('uvicorn.error').error('Gabler')",
+        "logging.getLogger('httpx').warning('HTTP Request: %s', 'GET /Patient?name=Gabler')",
+        "try: int('Gabler')\nexcept ValueError: logging.getLogger('procrastinate').exception('job %s', 1)",
+        "try: int('Gabler')\nexcept ValueError as why:\n  try: raise KeyError('Gabler') from why\n"
+        "  except KeyError: logging.getLogger('fundus_relay.x').exception('failed')",
         "warnings.warn('Gabler')",
         "threading.Thread(target=lambda: int('Gabler')).start()",
         "int('Gabler')",
     ],
-    ids=["psycopg", "procrastinate", "uvicorn", "warning", "thread", "crash"],
+    ids=[
+        "psycopg",
+        "procrastinate",
+        "uvicorn",
+        "httpx",
+        "a library's exception",
+        "an exception's cause",
+        "warning",
+        "thread",
+        "crash",
+    ],
 )
 def test_whoever_speaks_says_one_line_of_json_and_quotes_nobody(program: str) -> None:
     (line,) = said(program)

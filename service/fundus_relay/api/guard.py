@@ -45,7 +45,7 @@ class Guard:
         finally:
             fields: dict[str, Any] = {
                 "request": request_id,
-                "method": scope["method"],
+                "method": metrics.method_known(scope["method"]),
                 "route": getattr(scope.get("endpoint"), "__name__", None),
                 "status": status,
                 "caller": getattr(scope.get("caller"), "name", None),
