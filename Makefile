@@ -7,7 +7,7 @@ SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadsc
 
 PAGES := service/fundus_relay/guide/site/content-security-policy.txt
 
-.PHONY: setup pages demo test test-peers test-faults test-faults-mutants peers orthanc clients check bench profiles serve lock clean
+.PHONY: setup pages demo test test-peers test-faults test-faults-mutants test-deploy deploy-tools peers orthanc clients check bench profiles serve lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.installed  ## the virtual environment with everything that the laptop needs
@@ -42,6 +42,12 @@ test-faults: setup  ## processes killed, connections cut, clocks set; FAULT_SEED
 
 test-faults-mutants: setup  ## the same on services that are broken on purpose, which it has to notice
 	$(BIN)/python -m tests.system.faults.mutants
+
+test-deploy: setup deploy-tools  ## deploy/ as kustomize and helm render it, before kubeconform, kube-score and promtool
+	$(BIN)/python -m pytest tests/deploy
+
+deploy-tools:  ## into a cache outside the checkout; some five minutes the first time on two cores
+	@tests/deploy/tools.sh
 
 peers: .peers/hapi/.built .peers/judge/.built tests/peers/router/node_modules/.installed orthanc  ## programs that nobody here wrote
 

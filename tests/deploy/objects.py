@@ -17,7 +17,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 HERE = Path(__file__).parent
-SUFFIX = re.compile(r"(?<=^fundus-relay-settings-)[a-z0-9]{10}$|(?<=^fundus-relay-secrets-)[a-z0-9]{10}$")
+SUFFIX = re.compile(r"(?<=^fundus-relay-settings)-[a-z0-9]{10}$|(?<=^fundus-relay-secrets)-[a-z0-9]{10}$")
 
 Object = dict[str, Any]  # any: what Kubernetes has
 
@@ -55,7 +55,20 @@ class Tree:
 
     def helmed(self, values: Path) -> list[Object]:
         chart = self.path / "chart"
-        return loaded(called(tool("helm"), "template", "fundus-relay", chart, "-n", "fundus-relay", "-f", values))
+        return loaded(
+            called(
+                tool("helm"),
+                "template",
+                "fundus-relay",
+                chart,
+                "-n",
+                "fundus-relay",
+                "--kube-version",
+                "1.37",
+                "-f",
+                values,
+            )
+        )
 
 
 def copied(into: Path) -> Tree:
@@ -95,4 +108,4 @@ def without_suffixes(node: Any) -> Any:  # any JSON
         return {key: without_suffixes(value) for key, value in node.items()}
     if isinstance(node, list):
         return [without_suffixes(each) for each in node]
-    return SUFFIX.sub("*", node) if isinstance(node, str) else node
+    return SUFFIX.sub("", node) if isinstance(node, str) else node

@@ -68,3 +68,10 @@ def test_each_entry_says_what_to_look_at_and_what_to_do() -> None:
     for entry in entries:
         assert "**Look**" in entry, entry.splitlines()[0]
         assert "**Do**" in entry, entry.splitlines()[0]
+
+
+def test_each_alert_has_a_case_that_rings_and_one_that_does_not() -> None:
+    cases = yaml.safe_load((ROOT / "tests/deploy/alerts_cases.yaml").read_text())["tests"]
+    rings = {(each["alertname"], bool(each["exp_alerts"])) for case in cases for each in case["alert_rule_test"]}
+
+    assert rings == {(rule["alert"], does_ring) for rule in RULES for does_ring in (True, False)}
