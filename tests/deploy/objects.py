@@ -97,9 +97,9 @@ def containers(objects: list[Object]) -> Iterator[tuple[str, Object, Object]]:
 
 
 def services_of(policy: Object, direction: str) -> Iterator[Object]:
-    """Every peer that a policy names."""
+    """Every peer that a policy names; an empty one where it names none, which means everybody."""
     for rule in policy["spec"].get(direction, []):
-        yield from rule.get("from" if direction == "ingress" else "to", [{}])
+        yield from rule.get("from" if direction == "ingress" else "to") or [{}]
 
 
 def without_suffixes(node: Any) -> Any:  # any JSON
