@@ -7,7 +7,7 @@ SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadsc
 
 PAGES := service/fundus_relay/guide/site/content-security-policy.txt
 
-.PHONY: setup pages demo test test-peers test-faults test-faults-mutants test-deploy deploy-tools peers orthanc clients check bench profiles serve lock clean
+.PHONY: setup pages demo test test-peers test-faults test-faults-mutants test-deploy deploy-tools test-image image standin-image peers orthanc clients check bench profiles serve lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.installed  ## the virtual environment with everything that the laptop needs
@@ -48,6 +48,15 @@ test-deploy: setup deploy-tools  ## deploy/ as kustomize and helm render it, bef
 
 deploy-tools:  ## into a cache outside the checkout; some five minutes the first time on two cores
 	@tests/deploy/tools.sh
+
+image: setup pages  ## out/image/fundus-relay.tar, without Docker: needs root, buildah and debootstrap of Debian
+	@deploy/image/build.sh
+
+standin-image: setup pages  ## out/image/fundus-relay-standin.tar, likewise: what overlays/local has for Netra
+	@deploy/image/build.sh standin
+
+test-image: image  ## the image as a pod runs it, without Docker
+	TESTS_IMAGE=1 $(BIN)/python -m pytest tests/deploy/test_image.py
 
 peers: .peers/hapi/.built .peers/judge/.built tests/peers/router/node_modules/.installed orthanc  ## programs that nobody here wrote
 

@@ -15,7 +15,7 @@ from obstore.store import ObjectStore, from_url
 from fundus_relay.domain.errors import StoreUnavailable
 
 from .blobs import DIGEST, PIECE, put_as_draft
-from .draft import FileDraft
+from .draft import FileDraft, disk
 
 
 class ObjectBlobs:
@@ -26,11 +26,16 @@ class ObjectBlobs:
 
         Args:
             store: to use instead of what the URL names.
+
+        Raises:
+            StoreUnavailable: there is no folder for temporary files, as in a container that can write nothing.
         """
         self._store = store if store is not None else from_url(url)
+        with disk():
+            self._drafts = Path(tempfile.gettempdir())
 
     def draft(self) -> FileDraft:
-        return FileDraft(Path(tempfile.gettempdir()), self._upload)
+        return FileDraft(self._drafts, self._upload)
 
     async def put(self, data: bytes) -> str:
         return await put_as_draft(self.draft(), data)
