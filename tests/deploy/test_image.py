@@ -191,16 +191,20 @@ async def _ended(client: httpx.AsyncClient, url: str) -> dict[str, dict[str, lis
     ],
     ids=["no volume", "no temporary folder"],
 )
-async def test_a_pod_without_a_place_for_photographs_does_not_start(
+async def test_a_pod_without_a_place_for_photographs_takes_none(
     image: Path, database_url: str, writable: str, blobs: str
 ) -> None:
     nobody = "http://127.0.0.1:9"
     how = {"writable": writable, "FUNDUS_RELAY_BLOBS__URL": blobs, "AWS_REGION": "nowhere"}
-    async with _pod(image, database_url, nobody, nobody, **how) as (_, process):
+    async with (
+        _pod(image, database_url, nobody, nobody, **how) as (base, process),
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
         assert process.stderr
-        said = await asyncio.wait_for(process.stderr.read(), 60)
-        assert await process.wait() == 1
-    assert b"blob store's file system" in said
+        said = await asyncio.wait_for(process.stderr.readuntil(b"store-awaited"), 60)
+        with pytest.raises(httpx.ConnectError):
+            await client.post(f"{base}/fhir/Media", json={})
+    assert b'"started"' not in said
 
 
 def test_the_bill_of_materials_names_what_is_installed(image: Path) -> None:
