@@ -15,14 +15,18 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+from tests.deploy.objects import DEPLOY
 from tests.system.stack import a_stack
 
 from fundus_relay.demonstration.pictures import painted_eye
+from fundus_relay.environment import variables
+from fundus_relay.settings import Settings
 
 IMAGE = "localhost/fundus-relay:dev"
 PLACES = "/tmp /var/lib/fundus-relay"  # noqa: S108 - of the pod's own
@@ -32,13 +36,26 @@ root=$1 writable=$2; shift 2
 mount --bind "$root" "$root"
 mount -o remount,bind,ro "$root"
 for place in $writable; do mount -t tmpfs -o mode=2775,uid=0,gid=10001,size=256m tmpfs "$root$place"; done
+case " $writable " in *" /tmp "*) install -m 0440 -g 10001 "$TOKENS" "$root/tmp/tokens";; esac
 mount --rbind /dev "$root/dev"
 mount -t proc proc "$root/proc"
 exec chroot "$root" /usr/bin/setpriv --reuid 10001 --regid 10001 --groups 10001 --no-new-privs --inh-caps=-all \
   --bounding-set=-all "$@"
 """
 
+KNOWN = {name for name, _ in variables(Settings, "FUNDUS_RELAY_")}
+TOKEN = {"Authorization": "Bearer demo"}
+
 pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Pod:
+    """Base URL of its endpoint, URL of its probe, and its first process."""
+
+    base: str
+    readyz: str
+    process: asyncio.subprocess.Process
 
 
 def _buildah(*arguments: str) -> str:
@@ -91,15 +108,18 @@ def _free_port() -> int:
 @asynccontextmanager
 async def _pod(
     image: Path, database: str, standin: str, ehr: str, *, writable: str = PLACES, **others: str
-) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """Base URL of a pod that serves."""
+) -> AsyncIterator[Pod]:
+    """A pod that serves, with the settings of deploy/base and the tokens of overlays/local."""
     host, _, name = database.partition("@/")[2].partition("?host=")[::-1]
-    port = _free_port()
+    port, probes_port = _free_port(), _free_port()
+    as_deployed = dict(line.split("=") for line in (DEPLOY / "base/settings.env").read_text().splitlines())
     async with _through_tcp(httpx.URL(f"http://x/?host={host}").params["host"]) as database_port:
         settings = {
             "PATH": "/opt/fundus-relay/bin:/usr/bin:/bin:/usr/sbin",
             "PYTHONDONTWRITEBYTECODE": "1",
+            "TOKENS": str(DEPLOY / "overlays/local/tokens"),
             "FUNDUS_RELAY_DATA_DIR": "/var/lib/fundus-relay",
+            **{name: value for name, value in as_deployed.items() if name in KNOWN},
             "FUNDUS_RELAY_HTTP__PORT": str(port),
             "FUNDUS_RELAY_DATABASE__URL": f"postgresql://postgres@127.0.0.1:{database_port}/{name}",
             "FUNDUS_RELAY_ANALYSER__BASE_URL": f"{standin}/v1",
@@ -109,6 +129,10 @@ async def _pod(
             "FUNDUS_RELAY_RECORD__BASE_URL": ehr,
             **others,
         }
+        if "FUNDUS_RELAY_ACCESS__TOKENS" in KNOWN:
+            settings["FUNDUS_RELAY_ACCESS__TOKENS"] = "/tmp/tokens"  # noqa: S108 - of the pod's own
+        if "FUNDUS_RELAY_PROBES__PORT" in KNOWN:
+            settings["FUNDUS_RELAY_PROBES__PORT"] = str(probes_port)
         process = await asyncio.create_subprocess_exec(
             *("unshare", "--mount", "--propagation", "private", "sh", "-c", POD, "pod", str(image), writable),
             *("fundus-relay", "serve"),
@@ -116,24 +140,24 @@ async def _pod(
             stderr=subprocess.PIPE,
         )
         try:
-            yield f"http://127.0.0.1:{port}", process
+            ready = probes_port if "FUNDUS_RELAY_PROBES__PORT" in KNOWN else port
+            yield Pod(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{ready}/readyz", process)
         finally:
             if process.returncode is None:
                 process.terminate()
                 await asyncio.wait_for(process.wait(), 40)
 
 
-async def _answers(client: httpx.AsyncClient, url: str, process: asyncio.subprocess.Process) -> None:
+async def _answers(client: httpx.AsyncClient, pod: Pod) -> None:
     async with asyncio.timeout(60):
         while True:
-            if process.returncode is not None:
-                assert process.stderr
-                raise AssertionError((await process.stderr.read()).decode())
-            try:
-                if (await client.get(url)).is_success:
+            if pod.process.returncode is not None:
+                assert pod.process.stderr
+                raise AssertionError((await pod.process.stderr.read()).decode())
+            with suppress(httpx.TransportError):
+                if (await client.get(pod.readyz)).is_success:
                     return
-            except httpx.TransportError:
-                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)
 
 
 async def test_a_photograph_travels_through_a_pod_that_can_write_two_folders_alone(
@@ -148,24 +172,24 @@ async def test_a_photograph_travels_through_a_pod_that_can_write_two_folders_alo
     }
     async with (
         a_stack(tmp_path, {"FUNDUS_RELAY_STANDIN__ANALYSER": "instant"}, stderr=subprocess.DEVNULL) as stack,
-        httpx.AsyncClient(trust_env=False, timeout=30) as client,
+        httpx.AsyncClient(trust_env=False, timeout=30, headers=TOKEN) as client,
     ):
         await client.put(f"{stack.ehr}/Patient/in-a-pod", json={"resourceType": "Patient", "id": "in-a-pod"})
         began = time.monotonic()
-        async with _pod(image, database_url, stack.standin, stack.ehr) as (base, process):
-            await _answers(client, f"{base}/readyz", process)
+        async with _pod(image, database_url, stack.standin, stack.ehr) as pod:
+            await _answers(client, pod)
             started_s = time.monotonic() - began
-            answer = await client.post(f"{base}/fhir/Media", json=media)
+            answer = await client.post(f"{pod.base}/fhir/Media", json=media)
             assert answer.status_code == 201, answer.text
-            task = await _ended(client, f"{base}/fhir/Task?focus=Media/{answer.json()['id']}")
+            task = await _ended(client, f"{pod.base}/fhir/Task?focus=Media/{answer.json()['id']}")
             assert task["businessStatus"]["coding"][0]["code"] == "delivered", json.dumps(task)
 
-            status = _status(process.pid)
+            status = _status(pod.process.pid)
             assert "Uid:\t10001\t10001\t10001\t10001" in status
             assert "CapEff:\t0000000000000000" in status
             assert "CapBnd:\t0000000000000000" in status
             assert "NoNewPrivs:\t1" in status
-        assert process.returncode == 0
+        assert pod.process.returncode == 0
     record_property("a pod starts in", f"{started_s:.1f} s")
 
 
@@ -197,13 +221,13 @@ async def test_a_pod_without_a_place_for_photographs_takes_none(
     nobody = "http://127.0.0.1:9"
     how = {"writable": writable, "FUNDUS_RELAY_BLOBS__URL": blobs, "AWS_REGION": "nowhere"}
     async with (
-        _pod(image, database_url, nobody, nobody, **how) as (base, process),
+        _pod(image, database_url, nobody, nobody, **how) as pod,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        assert process.stderr
-        said = await asyncio.wait_for(process.stderr.readuntil(b"store-awaited"), 60)
+        assert pod.process.stderr
+        said = await asyncio.wait_for(pod.process.stderr.readuntil(b"store-awaited"), 60)
         with pytest.raises(httpx.ConnectError):
-            await client.post(f"{base}/fhir/Media", json={})
+            await client.post(f"{pod.base}/fhir/Media", json={})
     assert b'"started"' not in said
 
 
