@@ -36,7 +36,9 @@ root=$1 writable=$2; shift 2
 mount --bind "$root" "$root"
 mount -o remount,bind,ro "$root"
 for place in $writable; do mount -t tmpfs -o mode=2775,uid=0,gid=10001,size=256m tmpfs "$root$place"; done
-case " $writable " in *" /tmp "*) install -m 0440 -g 10001 "$TOKENS" "$root/tmp/tokens";; esac
+mount -t tmpfs -o mode=0755 tmpfs "$root/mnt"
+install -m 0440 -g 10001 "$TOKENS" "$root/mnt/tokens"
+mount -o remount,ro "$root/mnt"
 mount --rbind /dev "$root/dev"
 mount -t proc proc "$root/proc"
 exec chroot "$root" /usr/bin/setpriv --reuid 10001 --regid 10001 --groups 10001 --no-new-privs --inh-caps=-all \
@@ -130,7 +132,7 @@ async def _pod(
             **others,
         }
         if "FUNDUS_RELAY_ACCESS__TOKENS" in KNOWN:
-            settings["FUNDUS_RELAY_ACCESS__TOKENS"] = "/tmp/tokens"  # noqa: S108 - of the pod's own
+            settings["FUNDUS_RELAY_ACCESS__TOKENS"] = "/mnt/tokens"
         if "FUNDUS_RELAY_PROBES__PORT" in KNOWN:
             settings["FUNDUS_RELAY_PROBES__PORT"] = str(probes_port)
         process = await asyncio.create_subprocess_exec(
