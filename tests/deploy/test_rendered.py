@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from copy import deepcopy
 from pathlib import Path
 
@@ -203,14 +204,38 @@ def test_a_drain_takes_one_pod_at_a_time(objects: list[Object]) -> None:
 
 
 def test_the_chart_has_the_same_objects_as_the_overlay(tree: Tree, rendered: dict[str, list[Object]]) -> None:
+    _are_the_same(tree.helmed(VALUES), rendered["production"])
+
+
+def _are_the_same(charted: list[Object], rendered: list[Object]) -> None:
     made_elsewhere = ("Namespace", "Secret")  # by `helm --create-namespace`, and by whoever keeps secrets
 
-    chart = {_key(each): each for each in map(_plain, tree.helmed(VALUES))}
-    overlay = {_key(each): each for each in map(_plain, rendered["production"]) if each["kind"] not in made_elsewhere}
+    chart = {_key(each): each for each in map(_plain, charted)}
+    overlay = {_key(each): each for each in map(_plain, rendered) if each["kind"] not in made_elsewhere}
 
     assert chart.keys() == overlay.keys()
     for key, each in overlay.items():
         assert chart[key] == each, key
+
+
+def test_the_chart_has_the_same_volume_as_the_component(tree: Tree, tmp_path: Path) -> None:
+    values = yaml.safe_load(VALUES.read_text()) | {"volume": {"enabled": True}}
+    del values["settings"]["FUNDUS_RELAY_BLOBS__URL"]
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+    overlay = tree.path / "overlays" / "with-volume"
+    shutil.copytree(tree.path / "overlays" / "production", overlay)
+    kustomization = yaml.safe_load((overlay / "kustomization.yaml").read_text())
+    kustomization["components"].append("../../components/blobs-volume")
+    kustomization["patches"] = [each for each in kustomization["patches"] if each["path"] != "parties/blobs.yaml"]
+    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    settings = (overlay / "settings.env").read_text().splitlines(keepends=True)
+    (overlay / "settings.env").write_text("".join(line for line in settings if "BLOBS__URL" not in line))
+
+    chart, rendered = tree.helmed(tmp_path / "values.yaml"), tree.kustomized("with-volume")
+
+    assert len(of_kind(chart, "PersistentVolumeClaim")) == 1
+    assert not [each for each in chart if each["metadata"]["name"] == "fundus-relay-allow-blobs"]
+    _are_the_same(chart, rendered)
 
 
 def test_the_chart_has_the_same_route_as_the_component(tree: Tree, tmp_path: Path) -> None:

@@ -15,6 +15,9 @@
 {{- $_ := set $own $pair._0 $pair._1 -}}
 {{- end -}}
 {{- end -}}
+{{- if .Values.volume.enabled -}}
+{{- $_ := set $own "FUNDUS_RELAY_BLOBS__URL" "/var/lib/fundus-relay/blobs" -}}
+{{- end -}}
 {{- range $name, $value := merge (deepCopy .Values.settings) $own }}
 {{ $name }}: {{ $value | toString | quote }}
 {{- end -}}
