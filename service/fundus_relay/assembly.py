@@ -205,8 +205,14 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-async def answer(service: Service, let_in: FileOfCallers | None, stop: asyncio.Event) -> None:
-    """Answer at the FHIR endpoint until `stop` is set. Raises: CannotListen."""
+async def answer(service: Service, stop: asyncio.Event, let_in: FileOfCallers | None = None) -> None:
+    """Answer at the FHIR endpoint until `stop` is set.
+
+    Args:
+        let_in: who may call; everybody without.
+
+    Raises: CannotListen.
+    """
     from fundus_relay.api.app import application
     from fundus_relay.api.server import listen
 

@@ -92,7 +92,7 @@ async def _serve_well(
             parts: list[Coroutine[Any, Any, None]] = []  # Any: what a coroutine is sent, which is nothing
             parts.append(look_after(service.pool, health, stop))
             if only != "worker":
-                parts.append(answer(service, let_in, stop))
+                parts.append(answer(service, stop, let_in))
             if only != "api":
                 parts.append(run(service, stop))
             memory.settle()

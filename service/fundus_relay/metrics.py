@@ -45,6 +45,13 @@ record_seconds = Histogram(
     buckets=_SECONDS,
     registry=REGISTRY,
 )
+archive_seconds = Histogram(
+    "fundus_relay_archive_call_seconds",
+    "Calls to image archives",
+    ["operation", "outcome"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
 token_requests = Counter("fundus_relay_analyser_token_requests", "Tokens asked for", registry=REGISTRY)
 ambiguous_uploads = Counter(
     "fundus_relay_ambiguous_uploads", "Uploads that left and whose answer was lost", registry=REGISTRY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from . import backlog, intake, journey, replicas, study, validation, waiting
+from . import backlog, intake, journey, probes, replicas, study, validation, waiting
 
 PARTS = {
     "intake": intake,
@@ -14,6 +14,7 @@ PARTS = {
     "study": study,
     "replicas": replicas,
     "backlog": backlog,
+    "probes": probes,
 }
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from urllib.parse import urljoin
 
 import httpx
 
+from fundus_relay import metrics
 from fundus_relay.domain.dicom import DICOM_START, InstanceName, ListedInstance, is_dicom, is_uid
 from fundus_relay.domain.errors import (
     ArchiveCredentialsRefused,
@@ -120,6 +121,10 @@ class _Listed:
 
     async def list(self, url: str, study: str, *, nothing: Set[int]) -> Sequence[tuple[Place, ListedInstance]] | None:
         """A list of instances; None when the status is one of `nothing`."""
+        with metrics.timed(metrics.archive_seconds, "list"):
+            return await self._listed(url, study, nothing)
+
+    async def _listed(self, url: str, study: str, nothing: Set[int]) -> Sequence[tuple[Place, ListedInstance]] | None:
         listing = Listing(study)
         found: list[tuple[Place, ListedInstance]] = []
         count = 0
@@ -141,6 +146,11 @@ class _Listed:
         return found
 
     async def fetch(self, url: str, draft: Draft, limit: int) -> None:
+        """One instance, to the draft."""
+        with metrics.timed(metrics.archive_seconds, "fetch"):
+            await self._fetched(url, draft, limit)
+
+    async def _fetched(self, url: str, draft: Draft, limit: int) -> None:
         for accept in (_WHOLE_AS_STORED, _WHOLE):
             async with self._answer(url, accept) as answer:
                 if answer.status_code == 406 and accept is _WHOLE_AS_STORED:
