@@ -38,6 +38,7 @@ from fundus_relay.settings import Destination
 Json = dict[str, Any]  # FHIR
 MARKED = Box(301, 402, 395, 470)
 EYE, OTHER_EYE = a_jpeg(noise=0, marked=MARKED), a_jpeg(noise=13)
+EYE_OF_STANDIN = "Right eye (stand-in, simulated)"
 ORDER = [{"reference": "ServiceRequest/77"}]
 BASE = "http://relay.test/fhir"
 REFERABLE = Graded(True, True, (Lesion("Deep Hemorrhage", MARKED, "[301,402,395,470]"),))
@@ -87,7 +88,12 @@ async def test_the_report_has_a_pdf_that_says_what_it_says(world: World) -> None
     await world.finish()
 
     said = words(await pdf_at_ehr(world))
-    for part in ("STAND-IN - NOT A MEDICAL DEVICE", "PRELIMINARY - UNSIGNED", "Right eye (OD)", "Patient/demo-patient"):
+    for part in (
+        "STAND-IN: SIMULATED RESULT - NOT FOR PATIENT CARE",
+        "PRELIMINARY - UNSIGNED",
+        "Right eye (OD)",
+        "Patient/demo-patient",
+    ):
         assert part in said
     for part in ("ServiceRequest/77", "Deep Hemorrhage: 1", "Detected", "taken 2026-11-23 09:30 UTC", "Revision 1"):
         assert part in said
@@ -105,7 +111,7 @@ async def test_each_analysed_photograph_is_there_with_its_boxes(world: World, re
     shown = find_marked(picture)
     assert (shown.x_max - shown.x_min, shown.y_max - shown.y_min) == (94, 68)
     comments = [each["comment"] for each in (await world.report())["media"]]
-    assert comments == ["Right eye", "Right eye, with boxes drawn"]
+    assert comments == [EYE_OF_STANDIN, f"{EYE_OF_STANDIN}, with boxes drawn"]
     (photograph,) = await world.photographs()
     assert overlay["partOf"] == [{"reference": f"Media/{photograph['id']}"}]
 
@@ -147,7 +153,7 @@ async def test_a_partial_report_says_on_paper_what_is_missing(world: World) -> N
     await world.finish()
 
     said = words(await pdf_at_ehr(world))
-    assert said.startswith("STAND-IN - NOT A MEDICAL DEVICE PARTIAL - PRELIMINARY")
+    assert said.startswith("STAND-IN: SIMULATED RESULT - NOT FOR PATIENT CARE PARTIAL - PRELIMINARY")
     assert "The analyser's answer was not understood" in said
 
 
@@ -254,7 +260,7 @@ async def test_a_picture_that_is_lost_keeps_no_report_back(world: World) -> None
     await world.finish()
 
     report = await world.report()
-    assert "Right eye: the photograph could not be shown with its boxes." in report["conclusion"]
+    assert f"{EYE_OF_STANDIN}: the photograph could not be shown with its boxes." in report["conclusion"]
     assert [each["bodySite"]["text"] for each in await overlays(world)] == ["Left eye"]
     said = words(await pdf_at_ehr(world))
     assert "This photograph cannot be shown." in said

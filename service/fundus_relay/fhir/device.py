@@ -25,6 +25,9 @@ STANDIN = (
 )
 
 
+SIMULATED = "stand-in, simulated"
+"""What stands beside the name of an image whose result is the stand-in's."""
+
 CAUTION = "AI-generated, unreviewed, not a diagnosis."
 
 METHODS = {False: "Netra.AI API 1.0", True: "Fundus Relay's stand-in for Netra.AI API 1.0"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 
+from fundus_relay.domain.analysis import Graded
 from fundus_relay.domain.values import Image, Json, StoredPage
 
 from . import codes, device, names
@@ -15,8 +16,18 @@ from .findings import Setting
 from .identity import id_of, identifier
 from .narrative import narrative
 
-WITH_BOXES = "with boxes drawn"
 REPLACED = "This page was withdrawn: a later revision of the report does not have it. Look at the report itself."
+
+
+def drawn_on(image: Image) -> str:
+    """What a drawing of an image shows. One without boxes says why it has none: it is no finding of nothing."""
+    match image.analysis:
+        case Graded(lesions=lesions) if lesions:
+            return "with boxes drawn"
+        case Graded():
+            return "no boxes drawn: no lesions marked"
+        case _:
+            return "no boxes drawn: no statement about retinopathy"
 
 
 def is_overlay(resource: Json) -> bool:
@@ -83,7 +94,7 @@ def overlay_media(image: Image, photograph: Json, page: StoredPage, setting: Set
     names Device twice among the types that it may refer to, at which HL7's validator takes offence.
     """
     named = identifier(names.SID_OVERLAY, setting.study.key, image.source.name)
-    said = f"{setting.labels[image.id]}: photograph, {WITH_BOXES}."
+    said = f"{setting.labels[image.id]}: photograph, {drawn_on(image)}."
     kept = ("createdDateTime", "createdPeriod", "modality", "view")
     studies = setting.study.context.get("imagingStudy", [])
     assert page.size is not None  # noqa: S101 - a drawn picture has one
@@ -102,5 +113,5 @@ def overlay_media(image: Image, photograph: Json, page: StoredPage, setting: Set
         "bodySite": codes.EYES[image.laterality],
         "width": page.size.columns,
         "height": page.size.rows,
-        "content": attachment(page, setting, public_url, f"Photograph, {WITH_BOXES}, AI-generated"),
+        "content": attachment(page, setting, public_url, f"Photograph, {drawn_on(image)}, AI-generated"),
     }

@@ -132,7 +132,7 @@ def build_report(
         tuple(told),
         tuple(pictured),
         numbers,
-        tuple(_missing(acquisitions)),
+        (*_unseen(told), *_missing(acquisitions)),
     )
 
 
@@ -150,7 +150,7 @@ def _with_pages(
     for shown, image in zip(report["media"], pictured, strict=True):
         drawn.append(shown)
         if image.id in overlays:
-            comment = f"{setting.labels[image.id]}, {pages.WITH_BOXES}"
+            comment = f"{setting.labels[image.id]}, {pages.drawn_on(image)}"
             drawn.append({"comment": comment, "link": {"reference": f"Media/{overlays[image.id]['id']}"}})
     lacking = [f" {setting.labels[id]}: {_NOT_DRAWN}." for id in made.not_drawn]
     title = f"{TITLE}, revision {revision}"
@@ -186,7 +186,8 @@ def _labels(images: Sequence[Image], numbers: Mapping[str, str]) -> dict[str, st
     labels: dict[str, str] = {}
     for image in images:
         day = f" ({image.captured[:10]})" if image.captured and len(days) > 1 else ""
-        labels[image.id] = f"{_EYE_NAMES[image.laterality]}{numbers[image.id]}{day}"
+        simulated = f" ({device.SIMULATED})" if image.is_standin else ""
+        labels[image.id] = f"{_EYE_NAMES[image.laterality]}{numbers[image.id]}{day}{simulated}"
     return labels
 
 
@@ -219,7 +220,8 @@ def _report(
     replaces = [f"Revision {revision}: replaces what this report said before."] if revision > 1 else []
     lines = [(setting.labels[image.id], line_of(image)) for image in images]
     missing = [*_unseen(images), *_missing(acquisitions)]
-    conclusion = " ".join([*(f"{which}: {text}." for which, text in lines), *missing, *_warnings(images)])
+    said = [f"{which}: {text}." for which, text in lines]
+    conclusion = " ".join([*replaces, *said, *missing, *_warnings(images)])
     is_partial = any(map(_is_incomplete, acquisitions)) or any(map(_is_outstanding, images))
     return {
         "resourceType": "DiagnosticReport",
@@ -252,10 +254,12 @@ def _is_incomplete(acquisition: Acquisition) -> bool:
 
 
 def _unseen(images: Sequence[Image]) -> list[str]:
-    """That an eye was not photographed, where each photograph says of which eye it is: silence is no all-clear."""
+    """That an eye was not photographed, or may not have been: silence is no all-clear."""
     seen = {image.laterality for image in images}
-    if None in seen or len(seen) != 1:
+    if not seen or seen >= set(Laterality):
         return []
+    if None in seen:
+        return ["Of which eye a photograph is was not stated; it is not known that both eyes are in this report."]
     (other,) = set(Laterality) - seen
     return [f"No photograph of the {_EYE_NAMES[other].lower()} is in this report; no statement about it."]
 

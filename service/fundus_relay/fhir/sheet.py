@@ -17,10 +17,10 @@ from .findings import in_source
 from .report import Report, line_of
 
 UNREVIEWED = "AI-GENERATED, UNREVIEWED"
-STANDIN = "STAND-IN - NOT A MEDICAL DEVICE"
+STANDIN = "STAND-IN: SIMULATED RESULT - NOT FOR PATIENT CARE"
 NO_STATEMENT = "No statement"
 
-_EYES = {Laterality.RIGHT: "Right eye (OD)", Laterality.LEFT: "Left eye (OS)", None: "Eye not stated"}
+_EYES = {Laterality.RIGHT: "Right eye (OD)", Laterality.LEFT: "Left eye (OS)", None: "Eye, side not coded"}
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(Z|[+-]\d\d:\d\d)?")
 
 
@@ -29,20 +29,25 @@ def sheet_of(report: Report, revision: int) -> Sheet:
     told = report.diagnostic_report
     number = told["identifier"][0]["value"]
     issued = _moment(told["issued"])
-    outstanding = [image for image in report.images if image not in report.pictured]
+    outstanding = [image for image in report.images if image not in report.pictured or image.analysis is None]
+    is_standin = any(image.is_standin for image in report.pictured)
     return Sheet(
         title="Retinal eye screening report",
         state=" - ".join(
-            [*(["PARTIAL"] if told["status"] == "partial" else []), "PRELIMINARY", "UNSIGNED", "AI-GENERATED"]
+            [
+                *([f"REVISION {revision}, REPLACES {revision - 1}"] if revision > 1 else []),
+                *(["PARTIAL"] if told["status"] == "partial" else []),
+                *("PRELIMINARY", "UNSIGNED", "AI-GENERATED"),
+            ]
         ),
-        warnings=(STANDIN,) if any(image.is_standin for image in report.pictured) else (),
+        warnings=(STANDIN,) if is_standin else (),
         facts=tuple(_facts(told, revision, issued)),
         remarks=(
             *(f"{title_of(image, report)}: {line_of(image)}." for image in outstanding),
             *report.missing,
         ),
         rows=tuple(_row(image, report) for image in report.images),
-        disclaimer=f"{device.CAUTION} {device.DISCLAIMER}",
+        disclaimer=" ".join([*device.cautions(is_standin=is_standin), device.DISCLAIMER]),
         foot=f"Report {number} · revision {revision} · issued {issued}",
         issued=datetime.fromisoformat(told["issued"]),
     )
@@ -74,7 +79,8 @@ def caption_of(image: Image, report: Report) -> Caption:
 
 def title_of(image: Image, report: Report) -> str:
     """Which eye, and which of its images."""
-    return f"{_EYES[image.laterality]}{report.numbers[image.id]}"
+    simulated = f" ({device.SIMULATED})" if image.is_standin else ""
+    return f"{_EYES[image.laterality]}{report.numbers[image.id]}{simulated}"
 
 
 def _counts(image: Image) -> dict[str, int]:

@@ -26,12 +26,12 @@ _MARGIN, _GAP = 12.0, 4.0
 _WIDTH, _HEIGHT = 210.0, 297.0
 _INNER = _WIDTH - 2 * _MARGIN
 _FOOT = 21.0
-_BODY, _SMALL = 9.0, 7.5
+_BODY, _FACT, _SMALL = 9.0, 8.2, 7.5
 _ALARM, _CAUTION, _INK, _GREY, _RULE, _HEAD = "#B00020", "#8A3B00", "#161616", "#555555", "#BBBBBB", "#E9EDF1"
 _SANS, _FALLBACK = "sans", "devanagari"
 _FEW_ROWS = 8
 _SHARES = (30, 38, 40, 22, 56)  # of the table's columns
-_COLUMNS = ("Image", "Quality", "Diabetic retinopathy", "Referable", "Lesions marked")
+_COLUMNS = ("Image", "Quality", "Diabetic retinopathy", "Referable DR", "Lesions marked")
 
 
 def pdf_of(sheet: Sheet, plates: Sequence[Plate], strokes: Mapping[str, Stroke]) -> bytes:
@@ -112,9 +112,9 @@ class _Page(FPDF):
         width = (_INNER - _GAP) / 2
         top = self.get_y()
         self.set_x(left)
-        self._face("", _SMALL, _GREY)
+        self._face("", _FACT, _GREY)  # of the value's size: else what wraps into another script is spaced by this one
         self.cell(23, 4.2, readable(name))
-        self._face("", 8.2, _INK)
+        self._face("", _FACT, _INK)
         self.set_xy(left + 23, top)
         self.multi_cell(
             width - 23, 4.2, readable(value), align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT, wrapmode=WrapMode.CHAR

@@ -20,7 +20,7 @@ from fundus_relay.imaging.viewing import view
 
 SIZE = Size(1320, 1040)
 BOX = Box(300, 400, 420, 480)
-STANDIN = ("STAND-IN - NOT A MEDICAL DEVICE", "AI-GENERATED, UNREVIEWED")
+STANDIN = ("STAND-IN: SIMULATED RESULT - NOT FOR PATIENT CARE", "AI-GENERATED, UNREVIEWED")
 KINDS = ("Deep Hemorrhage", "Hard Exudate", "Soft Exudate", "Microaneurysm", "Drusen")
 LIMIT = 1_000_000
 

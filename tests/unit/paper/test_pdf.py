@@ -34,7 +34,7 @@ SHEET = Sheet(
     foot=f"Report {'a' * 64} · revision 2 · issued 2026-11-23 09:30 UTC",
     issued=datetime(2026, 11, 23, 9, 30, 15, tzinfo=UTC),
 )
-STANDIN = ("STAND-IN - NOT A MEDICAL DEVICE",)
+STANDIN = ("STAND-IN: SIMULATED RESULT - NOT FOR PATIENT CARE",)
 
 
 def a_plate(number: int = 1, *, is_lost: bool = False, size: Size = Size(600, 400), **caption: object) -> Plate:  # noqa: B008
