@@ -15,6 +15,8 @@ from fundus_relay.domain.errors import RelayError
 TURNS_EVERY_S = 1.0
 LOOKS_EVERY_S = 2.0
 COUNTS_EVERY_S = 15.0
+COUNTS_WITHIN_S = 5.0
+"""A database that is slow to count may still serve: who counts in it does not keep us from looking."""
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +37,12 @@ async def look_after(pool: Pool, health: Health, stop: asyncio.Event) -> None:
         if time.monotonic() >= count_at_s:
             count_at_s = time.monotonic() + COUNTS_EVERY_S
             try:
-                await count(pool)
+                async with asyncio.timeout(COUNTS_WITHIN_S):
+                    await count(pool)
             except RelayError as why:
                 log.warning("not-counted", extra={"code": why.code})
+            except TimeoutError:
+                log.warning("not-counted", extra={"code": "took-too-long"})
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOKS_EVERY_S):
                 await stop.wait()

@@ -61,6 +61,21 @@ async def test_a_caller_reads_or_writes_by_its_scope_and_a_stranger_reads_that_t
     assert not any(token in str(lines) for token in (READER, WRITER))
 
 
+@pytest.mark.parametrize("wish", ["", "return=representation"])
+async def test_who_may_only_write_is_not_shown_what_is_there(client: httpx.AsyncClient, wish: str) -> None:
+    asked = {"Authorization": f"Bearer {WRITER}", "If-None-Exist": "identifier=urn:x|1", "Prefer": wish}
+    request = {"method": "POST", "url": "Patient", "ifNoneExist": "identifier=urn:x|1"}
+    entry = {"resource": PATIENT, "request": request}
+    batch = {"resourceType": "Bundle", "type": "batch", "entry": [entry]}
+
+    answers = [await client.post("/fhir/Patient", json=PATIENT, headers=asked) for _ in range(2)]
+    del asked["If-None-Exist"]
+    several = await client.post("/fhir", json=batch, headers=asked)
+
+    assert [(answer.status_code, answer.content) for answer in answers] == [(201, b""), (200, b"")]
+    assert [each.keys() & {"resource"} for each in several.json()["entry"]] == [set()]
+
+
 def test_the_service_does_not_start_open_to_strangers_by_accident() -> None:
     done = serve(HTTP__HOST="0.0.0.0")
 

@@ -102,7 +102,7 @@ def _entries(text: str) -> Iterator[tuple[str, object, object, object]]:
 def _of_json(text: str) -> Iterator[tuple[str, object, object, object]]:
     try:
         listed = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Unusable("is not JSON") from None
     for number, each in enumerate(listed, 1):
         if not isinstance(each, dict) or each.keys() != {"name", "sha256", "scopes"}:

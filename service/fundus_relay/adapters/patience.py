@@ -32,7 +32,10 @@ async def patiently(attempt: Callable[[], Awaitable[T]], stop: asyncio.Event) ->
             return await attempt()
         except StoreUnavailable as why:
             seconds = min(FIRST_WAIT_S * 2.0 ** min(tried - 1, 16), LONGEST_WAIT_S)
-            log.warning("store-awaited", extra={"code": why.code, "attempt": tried, "retry_after_s": seconds})
+            log.warning(
+                "store-awaited",
+                extra={"code": why.code, "reason": str(why), "attempt": tried, "retry_after_s": seconds},
+            )
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), seconds)
         if stop.is_set():

@@ -9,6 +9,7 @@ from email.utils import format_datetime
 from starlette.requests import Request
 from starlette.responses import Response
 
+from fundus_relay.domain.access import Scope
 from fundus_relay.domain.errors import InvalidResource, Issue, RelayError
 from fundus_relay.domain.values import Accepted, Entry, Json, Submitted
 from fundus_relay.fhir.exchange import (
@@ -72,7 +73,7 @@ class Writes:
         no_condition(request)
         submitted = with_criteria(await self._received(request, "Bundle"))
         taken = _in_order(submitted, await accept(submitted, self.ledger, self.studies, self.clock))
-        wishes, base = prefer(request), base_url(request, self.public_url)
+        wishes, base = _wishes(request), base_url(request, self.public_url)
         if wishes.is_async and (where := _tasks_url(taken, base)):
             return _later(where)
         entries = [_entry_answer(each, wishes, base) for each in taken]
@@ -93,7 +94,7 @@ class Writes:
         return taken
 
     def _answer(self, request: Request, taken: Accepted, status: int) -> Response:
-        wishes, base = prefer(request), base_url(request, self.public_url)
+        wishes, base = _wishes(request), base_url(request, self.public_url)
         if wishes.is_async and taken.task_id:
             return _later(f"{base}/Task/{taken.task_id}")
         return fhir_response(
@@ -105,6 +106,13 @@ class Writes:
                 "Last-Modified": format_datetime(instant(taken.resource), usegmt=True),
             },
         )
+
+
+def _wishes(request: Request) -> Prefer:
+    """What the caller prefers; who may not read is shown nothing: a conditional create answers with what it found."""
+    wishes, caller = prefer(request), request.scope.get("caller")
+    is_told = wishes.content == "OperationOutcome" or caller is None or Scope.READ in caller.scopes
+    return wishes if is_told else replace(wishes, content="minimal")
 
 
 def _is_first(resource: Json) -> bool:

@@ -130,6 +130,7 @@ class TurnsEverywhere:
         self._held.discard(holder)
         if not self._held and self._keeping is not None:
             self._keeping.cancel()
+            self._keeping = None  # it may take a while to end, and the next turn needs one that goes on
         with suppress(StoreUnavailable):  # it ends by itself
             async with connected(self._pool) as connection:
                 await connection.execute("set local synchronous_commit = off")
