@@ -1084,8 +1084,14 @@ async def test_a_report_of_several_days_says_so_and_which_image_is_of_which(worl
 
     report = await world.report()
     assert report["effectivePeriod"] == {"start": "2026-11-20", "end": "2026-11-22T09:30:00+00:00"}
-    assert "Right eye, image 1 of 2 (2026-11-22): diabetic retinopathy detected, referable." in report["conclusion"]
-    assert "Right eye, image 2 of 2 (2026-11-20): diabetic retinopathy not detected." in report["conclusion"]
+    assert (
+        "Right eye, image 1 of 2 (2026-11-22) (stand-in, simulated): diabetic retinopathy detected, referable."
+        in report["conclusion"]
+    )
+    assert (
+        "Right eye, image 2 of 2 (2026-11-20) (stand-in, simulated): diabetic retinopathy not detected."
+        in report["conclusion"]
+    )
 
 
 @pytest.mark.parametrize(
