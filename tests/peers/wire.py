@@ -31,7 +31,7 @@ class Wire(httpx.AsyncHTTPTransport):
         if "_count" in request.url.params and "page_size" in self.faults:
             request.url = request.url.copy_set_param("_count", self.faults["page_size"])
         if is_write and self._strikes("drop_observation"):
-            request = _with(request, _without_an_observation(json.loads(request.content)))
+            request = _with(request, _without_an_observation(json.loads(await request.aread())))
         if is_write and (others := self.before_write) is not None:
             self.before_write = None
             await others()

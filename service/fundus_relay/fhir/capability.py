@@ -50,9 +50,9 @@ _PROFILES: Mapping[str, tuple[str, ...]] = {
 
 _WITH_TOKENS: Json = {
     "cors": False,
-    "service": [{"text": "Bearer tokens (RFC 6750)"}],
-    "description": "Every request but this one carries `Authorization: Bearer` with a token that the operator gave. Its"
-    " scopes: `read` for reads and searches, by POST too; `write` for creates, updates, transactions and batches.",
+    "description": "Every request but this one carries `Authorization: Bearer` (RFC 6750) with a token from the"
+    " operator. Its scopes: `read` for reads and searches, by POST too; `write` for creates, updates, transactions and"
+    " batches.",
 }
 _WITHOUT_TOKENS: Json = {"description": "None of its own: reach it through a gateway that knows its callers."}
 
