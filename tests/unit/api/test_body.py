@@ -77,7 +77,11 @@ async def test_a_body_of_countless_members_is_refused() -> None:
         await whole(json_body(a_request([gzip.compress(b"") * 10_000], content_encoding="gzip"), 1_000_000))
 
 
-@pytest.mark.parametrize("spoilt", [b"plain", gzip.compress(b"x" * 5000)[:-9], gzip.compress(b"x") + b"more"])
+@pytest.mark.parametrize(
+    "spoilt",
+    [b"plain", gzip.compress(b"x" * 5000)[:-9], gzip.compress(b"x") + b"more"],
+    ids=["none", "cut off", "with more behind it"],  # not by its bytes, in which is the time
+)
 async def test_spoilt_gzip_is_refused(spoilt: bytes) -> None:
     with pytest.raises(MalformedRequest):
         await whole(json_body(a_request([spoilt], content_encoding="gzip"), 100_000))
