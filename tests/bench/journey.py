@@ -21,7 +21,7 @@ from PIL import Image
 from fundus_relay.adapters.database.embedded import embedded_postgres
 
 from .photographs import bodies
-from .processes import Watched, free_port, started
+from .processes import Watched, free_port, started, surroundings
 
 IMAGES = 80
 AT_ONCE = 8
@@ -55,16 +55,7 @@ def measure() -> list[Row]:
         ):
             rows.append(Row("floor", asyncio.run(_floor(Path(name), url, standin, ehr))))
             port = free_port()
-            environment = {
-                "FUNDUS_RELAY_HTTP__PORT": str(port),
-                "FUNDUS_RELAY_DATA_DIR": name,
-                "FUNDUS_RELAY_DATABASE__URL": url,
-                "FUNDUS_RELAY_ANALYSER__BASE_URL": f"http://127.0.0.1:{standin}/v1",
-                "FUNDUS_RELAY_ANALYSER__USERNAME": "demo",
-                "FUNDUS_RELAY_ANALYSER__PASSWORD": "demo",
-                "FUNDUS_RELAY_ANALYSER__POLL_INTERVAL": "0.1",
-                "FUNDUS_RELAY_RECORD__BASE_URL": f"http://127.0.0.1:{ehr}/fhir",
-            }
+            environment = surroundings(name, url, port=port, standin=standin, ehr=ehr, poll_s=0.1)
             with started(["fundus_relay", "serve"], port, "/readyz", environment) as relay:
                 asyncio.run(through(relay, 4, 0, every=0))  # warm
                 rows.append(Row("relay, as fast as it can", asyncio.run(through(relay, IMAGES, 1000, every=0))))

@@ -86,3 +86,17 @@ def _wait(process: subprocess.Popen[bytes], url: str) -> None:
         else:
             return
     raise RuntimeError(f"{url} does not answer")
+
+
+def surroundings(folder: str, url: str, *, port: int, standin: int, ehr: int, poll_s: float) -> dict[str, str]:
+    """Environment of a service on a database, with its parties on this machine."""
+    return {
+        "FUNDUS_RELAY_HTTP__PORT": str(port),
+        "FUNDUS_RELAY_DATA_DIR": folder,
+        "FUNDUS_RELAY_DATABASE__URL": url,
+        "FUNDUS_RELAY_ANALYSER__BASE_URL": f"http://127.0.0.1:{standin}/v1",
+        "FUNDUS_RELAY_ANALYSER__USERNAME": "demo",
+        "FUNDUS_RELAY_ANALYSER__PASSWORD": "demo",
+        "FUNDUS_RELAY_ANALYSER__POLL_INTERVAL": str(poll_s),
+        "FUNDUS_RELAY_RECORD__BASE_URL": f"http://127.0.0.1:{ehr}/fhir",
+    }

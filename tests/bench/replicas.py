@@ -11,7 +11,7 @@ from pathlib import Path
 from fundus_relay.adapters.database.embedded import embedded_postgres
 
 from .journey import through
-from .processes import free_port, started
+from .processes import free_port, started, surroundings
 
 WORKERS = (1, 2, 4)
 IMAGES = 80
@@ -42,15 +42,8 @@ def _run(count: int) -> Row:
         )
         stack.enter_context(started(["fundus_relay", "ehr", "--port", str(ehr)], ehr, "/livez"))
         environment = {
-            "FUNDUS_RELAY_HTTP__PORT": str(port),
-            "FUNDUS_RELAY_DATA_DIR": name,
-            "FUNDUS_RELAY_DATABASE__URL": url,
-            "FUNDUS_RELAY_ANALYSER__BASE_URL": f"http://127.0.0.1:{standin}/v1",
-            "FUNDUS_RELAY_ANALYSER__USERNAME": "demo",
-            "FUNDUS_RELAY_ANALYSER__PASSWORD": "demo",
-            "FUNDUS_RELAY_ANALYSER__POLL_INTERVAL": "0.1",
+            **surroundings(name, url, port=port, standin=standin, ehr=ehr, poll_s=0.1),
             "FUNDUS_RELAY_ANALYSER__CONCURRENCY": "16",
-            "FUNDUS_RELAY_RECORD__BASE_URL": f"http://127.0.0.1:{ehr}/fhir",
         }
         relay = stack.enter_context(
             started(["fundus_relay", "serve", "--only", "api"], port, "/readyz", environment),

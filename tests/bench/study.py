@@ -18,7 +18,7 @@ from PIL import Image
 from fundus_relay.adapters.database.embedded import embedded_postgres
 
 from .archive import KINDS, Kind, jpeg_of, pixels, study_uid
-from .processes import Watched, free_port, started
+from .processes import Watched, free_port, started, surroundings
 
 COUNTS = (20, 200)
 """Photographs in a study: memory that is flat is the same for both."""
@@ -53,14 +53,7 @@ def _study(kind: Kind, count: int, floor: float) -> Row:
     with tempfile.TemporaryDirectory(prefix="fundus-relay-bench-") as name, embedded_postgres(Path(name) / "pg") as url:
         archive, standin, ehr, port = (free_port() for _ in range(4))
         environment = {
-            "FUNDUS_RELAY_HTTP__PORT": str(port),
-            "FUNDUS_RELAY_DATA_DIR": name,
-            "FUNDUS_RELAY_DATABASE__URL": url,
-            "FUNDUS_RELAY_ANALYSER__BASE_URL": f"http://127.0.0.1:{standin}/v1",
-            "FUNDUS_RELAY_ANALYSER__USERNAME": "demo",
-            "FUNDUS_RELAY_ANALYSER__PASSWORD": "demo",
-            "FUNDUS_RELAY_ANALYSER__POLL_INTERVAL": "0.5",
-            "FUNDUS_RELAY_RECORD__BASE_URL": f"http://127.0.0.1:{ehr}/fhir",
+            **surroundings(name, url, port=port, standin=standin, ehr=ehr, poll_s=0.5),
             "FUNDUS_RELAY_ACQUISITION__ARCHIVES": json.dumps([{"base_url": f"http://127.0.0.1:{archive}/dicom-web"}]),
         }
         with (

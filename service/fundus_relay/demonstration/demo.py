@@ -22,8 +22,6 @@ from .stack import Addresses, LocalPorts, running
 Json = dict[str, Any]  # a FHIR resource, as an EHR would handle it
 
 GIVE_UP_AFTER_S = 180.0
-DRAWN = ("with boxes drawn", "no lesions marked", "no statement about retinopathy")
-"""How the comment of a drawing ends."""
 PATIENT = "Patient/demo-patient"
 LEFT_EYE = {"coding": [{"system": "http://snomed.info/sct", "code": "362503005", "display": "Entire left eye"}]}
 DISCLAIMER = "Demonstration with a stand-in for the analyser. No medical device; nothing here is a diagnosis."
@@ -160,8 +158,8 @@ def _pages(picture: Picture, report: Json, at: Addresses, client: httpx.Client) 
     for form in report.get("presentedForm", []):
         yield f"{picture.name}.report.pdf", form
     for shown in report.get("media", []):
-        if shown["comment"].endswith(DRAWN):
-            media = client.get(f"{at.ehr}/{shown['link']['reference']}").raise_for_status().json()
+        media = client.get(f"{at.ehr}/{shown['link']['reference']}").raise_for_status().json()
+        if any(each["reference"].startswith("Media/") for each in media.get("partOf", [])):  # drawn from a photograph
             yield f"{picture.name}.boxes.jpg", media["content"]
 
 

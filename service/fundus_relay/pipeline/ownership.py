@@ -42,9 +42,10 @@ async def check_studies(entry: Entry, known: Mapping[str, Known], tx: Transactio
 
     Raises: InvalidResource.
     """
-    for number, reference in enumerate(entry.resource.get("partOf", []) if entry.header else []):
+    if entry.header is None:
+        return
+    for number, reference in enumerate(entry.resource.get("partOf", [])):
         study = await _meant(reference, entry.resource, known, tx)
-        assert entry.header is not None  # noqa: S101 - else there is nothing to go through
         if study.get("resourceType", reference.get("type")) != "ImagingStudy":
             continue
         try:
