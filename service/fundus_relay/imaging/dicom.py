@@ -30,6 +30,7 @@ from . import codestreams, jpeg
 from .frame import Frame
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset, FileDataset
     from pydicom.tag import BaseTag
@@ -50,6 +51,8 @@ _YBR = frozenset({"YBR_FULL", "YBR_FULL_422"})
 
 _PIXEL_DATA = 0x7FE00010
 _EXPLICIT_LENGTH = 12  # bytes of tag, VR and length before pixel data whose VR is stated
+_IMPLICIT_LENGTH = 8
+_BAND = 256  # rows that are brought to 8 bits at once: between, a sample takes 4 bytes and more
 _PIXELS_ELSEWHERE = frozenset({0x7FE00008, 0x7FE00009, 0x00420011})  # float pixels, double, an encapsulated document
 _DATE = re.compile(r"(\d{4})(\d{2})(\d{2})")
 _TIME = re.compile(r"(\d{2})(\d{2})(\d{2})(?:\.(\d{1,6}))?")
@@ -115,7 +118,9 @@ def frame_of(file: bytes | memoryview, frame: int) -> Frame:
 
         header = read_partial(stream, _is_pixel_data, specific_tags=_tags())
         syntax = str(header.file_meta.TransferSyntaxUID)
-        if syntax not in codestreams.SYNTAXES:
+        if syntax in _NATIVE:
+            return _shown(_native_samples(plain[stream.tell() :], header, frame), header, syntax)
+        if syntax == _RLE:
             from pydicom.pixels.utils import pixel_array
 
             return _shown(pixel_array(stream, index=frame - 1), header, syntax)
@@ -330,6 +335,25 @@ def _moment(on: str, at: str, offset: str) -> str | None:
 # ------------------------------------------------------------------------------------------------------------- pixels
 
 
+def _native_samples(element: memoryview, header: FileDataset, frame: int) -> NDArray[Any]:
+    """Samples that no codec packed; where they have three to a pixel, a view of the file if it can be one.
+
+    Args:
+        element: the file from the pixel data's tag on.
+    """
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.pixels.utils import as_pixel_options
+
+    syntax = header.file_meta.TransferSyntaxUID
+    begin = _IMPLICIT_LENGTH if syntax.is_implicit_VR else _EXPLICIT_LENGTH
+    length = int.from_bytes(element[begin - 4 : begin], "little" if syntax.is_little_endian else "big")
+    options = as_pixel_options(header, pixel_keyword="PixelData", view_only=int(header.SamplesPerPixel) == 3)
+    if not syntax.is_implicit_VR:
+        options["pixel_vr"] = bytes(element[4:6]).decode("ascii")
+    samples: NDArray[Any] = get_decoder(syntax).as_array(element[begin : begin + length], index=frame - 1, **options)[0]
+    return samples
+
+
 def _codestream(fragments: BinaryIO, header: Dataset, frame: int) -> bytes:
     from pydicom.encaps import get_frame
 
@@ -385,13 +409,14 @@ def _shown(pixels: NDArray[Any], header: Dataset, syntax: str) -> Frame:
         pixels = apply_color_lut(pixels, header)
         bits = pixels.dtype.itemsize * 8 if bits == 8 and pixels.max(initial=0) > 255 else bits
         steps.append("palette applied")
-    elif int(header.get("PixelRepresentation", 0)):
-        pixels = pixels.astype(np.int32) + (1 << (bits - 1))
+        zero = 0
+    else:
+        zero = 1 << (bits - 1) if int(header.get("PixelRepresentation", 0)) else 0
     if bits != 8:
-        top = (1 << bits) - 1
-        pixels = (np.clip(pixels, 0, top).astype(np.uint32) * 510 + top) // (2 * top)
         steps.append(f"{bits} bits to 8")
-    pixels = pixels.astype(np.uint8)
+    if bits != 8 or zero:
+        pixels = _in_8_bits(pixels, bits, zero)
+    pixels = pixels.astype(np.uint8, copy=False)
     if photometric == "MONOCHROME1":
         pixels = 255 - pixels
         steps.append("inverted: MONOCHROME1")
@@ -399,6 +424,18 @@ def _shown(pixels: NDArray[Any], header: Dataset, syntax: str) -> Frame:
     if image.mode not in {"L", "RGB"} or image.size != (int(header.Columns), int(header.Rows)):
         raise DamagedPicture("the DICOM file's pixels are not what its header says")
     return Frame(image, _profile(header), tuple(steps))
+
+
+def _in_8_bits(pixels: NDArray[Any], bits: int, zero: int) -> NDArray[np.uint8]:
+    """Samples of so many bits, the darkest of which is `-zero`, as the nearest of 8 bits."""
+    import numpy as np
+
+    top = (1 << bits) - 1
+    result = np.empty(pixels.shape, np.uint8)
+    for at in range(0, len(pixels), _BAND):
+        band = pixels[at : at + _BAND].astype(np.int64) + zero
+        result[at : at + _BAND] = (np.clip(band, 0, top) * 510 + top) // (2 * top)
+    return result
 
 
 def _profile(header: Dataset) -> bytes:

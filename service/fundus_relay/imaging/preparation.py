@@ -67,13 +67,30 @@ class Prepared:
     sha256: str
 
 
+@dataclass(slots=True)
+class _Raster:
+    """Pixels that are to be written anew, and what was done to them so far."""
+
+    image: Image.Image | None
+    facts: PictureFacts
+    profile: bytes
+    steps: list[str]
+
+    def taken(self) -> Image.Image:
+        """The pixels, once: whoever takes them can let them go."""
+        image, self.image = self.image, None
+        assert image is not None  # noqa: S101 - it is taken once
+        return image
+
+
 def prepare(
-    picture: bytes, *, frame: int = 1, limit_bytes: int = LIMIT_BYTES, max_pixels: int = MAX_PIXELS
+    picture: bytes | memoryview, *, frame: int = 1, limit_bytes: int = LIMIT_BYTES, max_pixels: int = MAX_PIXELS
 ) -> Prepared:
     """Make a photograph ready to be sent; the same bytes always give the same bytes.
 
     Args:
-        picture: a JPEG, PNG, TIFF or DICOM file.
+        picture: a JPEG, PNG, TIFF or DICOM file. A view is released as soon as the file is not needed any more, so
+            that a file which nobody else holds is not in memory beside what is made of it.
         frame: which of a DICOM file's pictures, from 1.
         limit_bytes: the prepared file has no more.
         max_pixels: as in `examine`.
@@ -83,6 +100,14 @@ def prepare(
         DamagedPicture: as `examine`, or pixels do not decode.
         PictureTooLarge: as `examine`, or it cannot be made small enough.
     """
+    found = _taken_out(picture, frame, limit_bytes, max_pixels)
+    if isinstance(picture, memoryview):
+        picture.release()
+    return found if isinstance(found, Prepared) else _of_pixels(found, limit_bytes)
+
+
+def _taken_out(picture: bytes | memoryview, frame: int, limit_bytes: int, max_pixels: int) -> Prepared | _Raster:
+    """What the file holds: ready as it is, or its pixels; nothing of the file itself."""
     facts = examine(picture, max_pixels=max_pixels)
     match facts.media_type:
         case "application/dicom":
@@ -95,12 +120,12 @@ def prepare(
             return _of_file(picture, facts, b"", [], limit_bytes)
 
 
-def _in_tiff(picture: bytes) -> Frame:
+def _in_tiff(picture: bytes | memoryview) -> Frame:
     with memoryview(picture) as data:
         return strips.frame_of(data, tiff.page_of(directories.photograph_in(data)))
 
 
-def _of_frame(found: Frame, facts: PictureFacts, limit_bytes: int, max_pixels: int) -> Prepared:
+def _of_frame(found: Frame, facts: PictureFacts, limit_bytes: int, max_pixels: int) -> Prepared | _Raster:
     """A frame that is a JPEG goes on as one; the turn that counts is the file's around it, not one of EXIF inside."""
     steps = list(found.steps)
     if isinstance(found.picture, bytes):
@@ -108,10 +133,12 @@ def _of_frame(found: Frame, facts: PictureFacts, limit_bytes: int, max_pixels: i
         if inner.size != facts.size:
             raise DamagedPicture("the file and the JPEG in it state two sizes")
         return _of_file(found.picture, inner, found.profile, steps, limit_bytes)
-    return _of_pixels(found.picture, facts, found.profile, steps, limit_bytes)
+    return _Raster(found.picture, facts, found.profile, steps)
 
 
-def _of_file(picture: bytes, facts: PictureFacts, profile: bytes, steps: list[str], limit_bytes: int) -> Prepared:
+def _of_file(
+    picture: bytes | memoryview, facts: PictureFacts, profile: bytes, steps: list[str], limit_bytes: int
+) -> Prepared | _Raster:
     """
     Args:
         profile: ICC profile that stands outside the file; its own counts more.
@@ -119,18 +146,19 @@ def _of_file(picture: bytes, facts: PictureFacts, profile: bytes, steps: list[st
     with memoryview(picture) as data:
         bare = jpeg.without_metadata(data) if facts.media_type == "image/jpeg" else png.without_metadata(data)
         profile = _colour_profile(data, facts) or profile
-    if bare == picture:
-        bare = picture  # so that its copy goes
-    else:
+    if bare != picture:
         steps.append("metadata removed")
+    elif isinstance(picture, bytes):
+        bare = picture  # so that its copy goes
     is_bare = check_is_whole(bare, facts)
     if is_bare and len(bare) <= limit_bytes and _is_plain(bare, facts) and _is_srgb(profile):
         return _prepared(bare, facts.media_type, facts.size, to_stored(UPRIGHT, facts.size), steps)
-    return _of_pixels(decoded(bare, facts), facts, profile, steps, limit_bytes)
+    return _Raster(decoded(bare, facts), facts, profile, steps)
 
 
-def _of_pixels(image: Image.Image, facts: PictureFacts, profile: bytes, steps: list[str], limit_bytes: int) -> Prepared:
-    image = _upright(_rgb(image, facts, profile, steps), facts.orientation, steps)
+def _of_pixels(found: _Raster, limit_bytes: int) -> Prepared:
+    facts, steps = found.facts, found.steps
+    image = _upright(_rgb(found.taken(), facts, found.profile, steps), facts.orientation, steps)
     written, media_type, size = _written(image, facts, limit_bytes, steps)
     back = to_stored(facts.orientation, facts.size).after(
         scaling(of=size, to=upright_size(facts.orientation, facts.size))

@@ -77,7 +77,7 @@ def next_step(image: Image) -> Step | None:
 async def prepare_image(image: Image, ports: Ports, rules: Rules) -> bool:
     """received → prepared: what the analyser may see, and the way back to the source's pixels."""
     async with ports.decoding:
-        picture = await kept(image.source.sha256, ports)
+        picture = memoryview(await kept(image.source.sha256, ports))  # which `prepare` lets go
         try:
             prepared = await asyncio.to_thread(prepare, picture, frame=image.source.frame)
         except Rejected as why:
