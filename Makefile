@@ -90,8 +90,13 @@ check: setup  ## before a commit: format, lint, types, imports, fast tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -m "not slow" tests/unit tests/contract
 
-bench: setup  ## ratios against floors measured in the same run
+bench: setup .venv-image/.installed  ## ratios against floors measured in the same run
 	$(BIN)/python -m tests.bench
+
+.venv-image/.installed: requirements.lock  ## what the image has, and nothing of a developer's
+	$(PYTHON) -m venv .venv-image
+	.venv-image/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
+	@touch $@
 
 profiles: profiles/node_modules/.installed  ## compile the implementation guide into out/profiles
 	@if test -e $<; then node profiles/build.mjs out/profiles; fi

@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import Never
 
 _M_MMAP_THRESHOLD = -3  # malloc.h of glibc
-_LARGE = 4 * 1024 * 1024
-_EVERY_S = 5
+_LARGE = 512 * 1024
+_EVERY_S = 2
 
 
 def settle() -> None:

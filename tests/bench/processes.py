@@ -16,6 +16,8 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).parents[2]
+AS_INSTALLED = ROOT / ".venv-image/bin/python"
+"""With what `requirements.lock` installs; see the Makefile."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -55,9 +57,14 @@ def started(
         ready: path that answers when the process may be used.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
+        [_python_for(arguments), "-m", *arguments],
         cwd=ROOT,
-        env={**os.environ, "FUNDUS_RELAY_PROBES__PORT": "0", **(environment or {})},
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{ROOT}:{ROOT}/service",
+            "FUNDUS_RELAY_PROBES__PORT": "0",
+            **(environment or {}),
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -72,6 +79,12 @@ def started(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _python_for(arguments: list[str]) -> str:
+    """For the service, one with what is installed in production, where there is one: libraries load what they find."""
+    is_service = arguments[:2] == ["fundus_relay", "serve"]
+    return str(AS_INSTALLED) if is_service and AS_INSTALLED.exists() else sys.executable
 
 
 def _wait(process: subprocess.Popen[bytes], url: str) -> None:

@@ -336,7 +336,7 @@ def _moment(on: str, at: str, offset: str) -> str | None:
 
 
 def _native_samples(element: memoryview, header: FileDataset, frame: int) -> NDArray[Any]:
-    """Samples that no codec packed; where they have three to a pixel, a view of the file if it can be one.
+    """Samples that no codec packed: a view of the file, if it can be one.
 
     Args:
         element: the file from the pixel data's tag on.
@@ -347,7 +347,7 @@ def _native_samples(element: memoryview, header: FileDataset, frame: int) -> NDA
     syntax = header.file_meta.TransferSyntaxUID
     begin = _IMPLICIT_LENGTH if syntax.is_implicit_VR else _EXPLICIT_LENGTH
     length = int.from_bytes(element[begin - 4 : begin], "little" if syntax.is_little_endian else "big")
-    options = as_pixel_options(header, pixel_keyword="PixelData", view_only=int(header.SamplesPerPixel) == 3)
+    options = as_pixel_options(header, pixel_keyword="PixelData", view_only=True)
     if not syntax.is_implicit_VR:
         options["pixel_vr"] = bytes(element[4:6]).decode("ascii")
     samples: NDArray[Any] = get_decoder(syntax).as_array(element[begin : begin + length], index=frame - 1, **options)[0]

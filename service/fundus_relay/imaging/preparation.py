@@ -17,6 +17,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from io import BytesIO
 from math import ceil, sqrt
+from typing import IO, cast
 
 from PIL import Image, ImageChops, ImageCms
 
@@ -261,19 +262,19 @@ def _may_fit(image: Image.Image, limit_bytes: int) -> bool:
 def _fitting(image: Image.Image, limit_bytes: int) -> tuple[bytes, Size, int]:
     """The best JPEG within the limit: its bytes, size and quality."""
     size = Size(*image.size)
-    written = _jpeg(image, _QUALITIES[-1])
-    if len(written) <= limit_bytes:
-        return _best(image, written, limit_bytes)
-    while (smaller := _smaller(size, sqrt(limit_bytes / len(written)))) != size:
-        size, written = smaller, b""
-        written = _jpeg(scaled(image, size), _QUALITIES[-1])
-        if len(written) <= limit_bytes:
-            return written, size, _QUALITIES[-1]
+    tried = _jpeg(image, _QUALITIES[-1], limit_bytes)
+    if tried.written is not None:
+        return _best(image, tried.written, limit_bytes)
+    while (smaller := _smaller(size, sqrt(limit_bytes / tried.byte_count))) != size:
+        size = smaller
+        tried = _jpeg(scaled(image, size), _QUALITIES[-1], limit_bytes)
+        if tried.written is not None:
+            return tried.written, size, _QUALITIES[-1]
     smallest = scaled(image, size)
     for quality in _LAST_QUALITIES:
-        written = _jpeg(smallest, quality)
-        if len(written) <= limit_bytes:
-            return written, size, quality
+        tried = _jpeg(smallest, quality, limit_bytes)
+        if tried.written is not None:
+            return tried.written, size, quality
     raise PictureTooLarge(f"the picture cannot be brought below {limit_bytes} bytes at the size that is needed")
 
 
@@ -286,8 +287,8 @@ def _best(image: Image.Image, written: bytes, limit_bytes: int) -> tuple[bytes, 
     fits, too_large = len(_QUALITIES) - 1, -1
     while fits - too_large > 1:
         middle = (fits + too_large) // 2
-        better = _jpeg(image, _QUALITIES[middle])
-        if len(better) <= limit_bytes:
+        better = _jpeg(image, _QUALITIES[middle], limit_bytes).written
+        if better is not None:
             written, fits = better, middle
         else:
             too_large = middle
@@ -313,10 +314,39 @@ def _smaller(size: Size, factor: float) -> Size:
     return Size(ceil(size.columns * factor), ceil(size.rows * factor))
 
 
-def _jpeg(image: Image.Image, quality: int) -> bytes:
-    file = BytesIO()
-    image.save(file, format="JPEG", quality=quality, subsampling="4:4:4")
-    return file.getvalue()
+class _Trial:
+    """A file that Pillow writes; once it is too large, its bytes are only counted.
+
+    Attributes:
+        byte_count: of all that was written.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._pieces: list[bytes] = []
+        self.byte_count = 0
+
+    def write(self, piece: bytes) -> int:
+        self.byte_count += len(piece)
+        if self.byte_count <= self._limit:
+            self._pieces.append(piece)
+        else:
+            self._pieces.clear()
+        return len(piece)
+
+    def flush(self) -> None:
+        """For Pillow."""
+
+    @property
+    def written(self) -> bytes | None:
+        """The file; None when it is too large."""
+        return b"".join(self._pieces) if self.byte_count <= self._limit else None
+
+
+def _jpeg(image: Image.Image, quality: int, limit_bytes: int) -> _Trial:
+    trial = _Trial(limit_bytes)
+    image.save(cast("IO[bytes]", trial), format="JPEG", quality=quality, subsampling="4:4:4")
+    return trial
 
 
 def _png(image: Image.Image) -> bytes:

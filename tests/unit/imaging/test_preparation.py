@@ -8,10 +8,13 @@ from collections.abc import Callable
 from hashlib import sha256
 from io import BytesIO
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
+from tests.dicom_files import dicom_file
+from tests.tiff_files import tiff_file
 
 from fundus_relay.domain.errors import DamagedPicture, PictureTooLarge, UnacceptablePicture
 from fundus_relay.domain.geometry import IDENTITY, Box, Size
@@ -107,6 +110,26 @@ def test_the_same_picture_is_always_prepared_to_the_same_bytes() -> None:
     turned = a_jpeg(orientation=5)
 
     assert prepare(turned) == prepare(turned)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        pytest.param(a_jpeg(), id="JPEG"),
+        pytest.param(a_jpeg(orientation=6), id="JPEG that is written anew"),
+        pytest.param(a_png(), id="PNG"),
+        pytest.param(dicom_file(np.asarray(a_raster())), id="DICOM"),
+        pytest.param(dicom_file(np.asarray(a_raster().convert("L")), photometric="MONOCHROME2"), id="DICOM, grey"),
+        pytest.param(tiff_file(np.asarray(a_raster())), id="TIFF"),
+    ],
+)
+def test_a_file_that_is_handed_over_as_a_view_is_let_go(picture: bytes) -> None:
+    view = memoryview(picture)
+
+    assert prepare(view) == prepare(picture)
+
+    with pytest.raises(ValueError, match="released"):
+        view.tobytes()
 
 
 def test_comments_between_scans_and_pictures_behind_the_picture_go_too() -> None:
