@@ -91,7 +91,7 @@ async def test_the_report_has_a_pdf_that_says_what_it_says(world: World) -> None
     for part in (
         "STAND-IN: SIMULATED RESULT - NOT FOR PATIENT CARE",
         "PRELIMINARY - UNSIGNED",
-        "Right eye (OD)",
+        "Right eye (OD) (stand-in, simulated), 2026-11-23",
         "Patient/demo-patient",
     ):
         assert part in said

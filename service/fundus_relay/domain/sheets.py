@@ -22,6 +22,7 @@ class Caption:
         result: in words; never that there is nothing where nobody could look.
         warnings: in capital letters, the gravest first.
         counts: how many boxes of each kind, by the analyser's word.
+        report: which report it belongs to; the same in all its revisions, so that an unchanged picture stays the same.
     """
 
     title: str
@@ -29,6 +30,7 @@ class Caption:
     result: str
     warnings: tuple[str, ...]
     counts: Mapping[str, int]
+    report: str
 
 
 @dataclass(frozen=True, slots=True)

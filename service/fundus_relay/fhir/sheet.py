@@ -21,13 +21,14 @@ STANDIN = "STAND-IN: SIMULATED RESULT - NOT FOR PATIENT CARE"
 NO_STATEMENT = "No statement"
 
 _EYES = {Laterality.RIGHT: "Right eye (OD)", Laterality.LEFT: "Left eye (OS)", None: "Eye, side not coded"}
+_DAY = len("2026-11-30")
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(Z|[+-]\d\d:\d\d)?")
 
 
 def sheet_of(report: Report, revision: int) -> Sheet:
     """The page of a report revision."""
     told = report.diagnostic_report
-    number = told["identifier"][0]["value"]
+    number = number_of(report)
     issued = _moment(told["issued"])
     outstanding = [image for image in report.images if image not in report.pictured or image.analysis is None]
     is_standin = any(image.is_standin for image in report.pictured)
@@ -53,6 +54,11 @@ def sheet_of(report: Report, revision: int) -> Sheet:
     )
 
 
+def number_of(report: Report) -> str:
+    """By which people know a report; its revisions share it."""
+    return str(report.diagnostic_report["identifier"][0]["value"])
+
+
 def marked_of(image: Image, report: Report) -> Marked:
     """What is drawn on the picture of an analysed image.
 
@@ -74,6 +80,7 @@ def caption_of(image: Image, report: Report) -> Caption:
         result=said[:1].upper() + said[1:],
         warnings=(*((STANDIN,) if image.is_standin else ()), UNREVIEWED),
         counts=_counts(image),
+        report=f"Report {number_of(report)}",
     )
 
 
@@ -89,7 +96,7 @@ def _counts(image: Image) -> dict[str, int]:
 
 
 def _row(image: Image, report: Report) -> Row:
-    title = title_of(image, report)
+    title = ", ".join(filter(None, (title_of(image, report), _moment(image.captured or "")[:_DAY])))
     match image.analysis:
         case Graded() as graded:
             lesions = tuple(f"{kind}: {count}" for kind, count in _counts(image).items())

@@ -1,9 +1,9 @@
 """A photograph with the boxes of its lesions drawn on it, for people to look at; nothing is measured on it.
 
-How this works. Lines run around a box, not over it; each kind of lesion has a colour, a line and letters of its own
-(`domain.strokes`). Letters stand beside a box where they hide no box and no other letters, and not beside each of a
-crowd. All else that is said stands above and below the photograph and hides nothing of it. The same always gives the
-same bytes.
+How this works. Lines run around a box, not over it, but where the picture ends; each kind of lesion has a colour, a
+line and letters of its own (`domain.strokes`). Letters stand beside a box where they hide no box and no other letters,
+and not beside each of a crowd. All else that is said stands above and below the photograph and hides nothing of it.
+The same always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _drawn(view: Image.Image, marked: Marked, picture: Size, strokes: Mapping[st
     placed = sorted(((_edges(box, to_view, image), kind) for box, kind in marked.boxes), key=_area, reverse=True)
     canvas, width = ImageDraw.Draw(image), line_width(image)
     for edges, kind in placed:
-        _outline(canvas, edges, strokes[kind], width)
+        _outline(canvas, _within(edges, image, width), strokes[kind], width)
     room = _Room(image.size, [_grown(edges, 4 * width) for edges, _ in placed])
     for edges, kind in _lettered(placed):
         _letter(canvas, edges, strokes[kind], room, width)
@@ -96,8 +96,8 @@ def _drawn(view: Image.Image, marked: Marked, picture: Size, strokes: Mapping[st
 
 
 def line_width(image: Image.Image) -> int:
-    """Pixels of a line on a picture of this size."""
-    return max(1, round(max(image.size) / 650))
+    """Pixels of a line on a picture of this size: two at least, so that its colour can be told."""
+    return max(2, round(max(image.size) / 650))
 
 
 def rim_width(width: int) -> int:
@@ -110,6 +110,18 @@ def _edges(box: Box, to_view: Affine, image: Image.Image) -> Edges:
     xs = [min(max(x, 0), image.width) for x, _ in corners]
     ys = [min(max(y, 0), image.height) for _, y in corners]
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def _within(edges: Edges, image: Image.Image, width: int) -> Edges:
+    """Edges with room for a line around them in the picture: one that ends with it has its line inside."""
+    left, top, right, bottom = edges
+    room = width + 2 * rim_width(width)
+    return (
+        min(max(left, room), image.width - room),
+        min(max(top, room), image.height - room),
+        max(min(right, image.width - room), room),
+        max(min(bottom, image.height - room), room),
+    )
 
 
 def _area(placed: tuple[Edges, str]) -> float:
@@ -256,6 +268,7 @@ def _framed(image: Image.Image, caption: Caption, strokes: Mapping[str, Stroke])
             [
                 _Words(" · ".join(filter(None, (caption.title, caption.taken))), round(1.5 * unit), True),
                 _Words(caption.result, round(1.3 * unit)),
+                _Words(caption.report, unit),
             ],
             image.width,
             PAPER,

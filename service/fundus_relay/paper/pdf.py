@@ -13,7 +13,7 @@ from io import BytesIO
 from math import ceil, sqrt
 
 from fpdf import FPDF
-from fpdf.enums import MethodReturnValue, WrapMode, XPos, YPos
+from fpdf.enums import MethodReturnValue, XPos, YPos
 from fpdf.fonts import FontFace
 
 from fundus_relay import lettering
@@ -116,9 +116,7 @@ class _Page(FPDF):
         self.cell(23, 4.2, readable(name))
         self._face("", _FACT, _INK)
         self.set_xy(left + 23, top)
-        self.multi_cell(
-            width - 23, 4.2, readable(value), align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT, wrapmode=WrapMode.CHAR
-        )
+        self.multi_cell(width - 23, 4.2, readable(value), align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
     def remarks(self) -> None:
         """What is missing, so that nobody takes the rest for everything."""

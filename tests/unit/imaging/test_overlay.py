@@ -27,7 +27,9 @@ LIMIT = 1_000_000
 
 def marked(prepared: Prepared, boxes: Sequence[tuple[Box, str]], warnings: tuple[str, ...] = STANDIN[1:]) -> Marked:
     counts = dict(sorted(Counter(kind for _, kind in boxes).items()))
-    caption = Caption("Right eye (OD)", "taken 2026-11-20 10:15 UTC", "Diabetic retinopathy detected", warnings, counts)
+    caption = Caption(
+        "Right eye (OD)", "taken 2026-11-20 10:15 UTC", "Diabetic retinopathy detected", warnings, counts, "Report 1"
+    )
     return Marked(tuple(boxes), prepared.to_source.inverse(), caption)
 
 
@@ -90,6 +92,15 @@ def test_a_box_is_drawn_on_its_pixels_when_the_picture_is_made_smaller() -> None
     edges = (shown.x_min, shown.y_min, shown.x_max, shown.y_max)
     assert edges == pytest.approx((250, 300, 350, 375), abs=1)
     assert all(has_colour(image, "#56B4E9", area) for area in sides(shown, 5).values())
+
+
+def test_a_box_that_ends_with_the_picture_is_drawn_on_all_its_sides() -> None:
+    whole = Box(0, 0, SIZE.columns, SIZE.rows)
+    image = plated(a_jpeg(SIZE, noise=0), (whole, "Deep Hemorrhage"))
+
+    colour = strokes_of(["Deep Hemorrhage"])["Deep Hemorrhage"].colour
+    inside = Box(8, 8, SIZE.columns - 8, SIZE.rows - 8)
+    assert [side for side, area in sides(inside, 8).items() if not has_colour(image, colour, area)] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

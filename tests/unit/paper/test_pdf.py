@@ -38,7 +38,9 @@ STANDIN = ("STAND-IN: SIMULATED RESULT - NOT FOR PATIENT CARE",)
 
 
 def a_plate(number: int = 1, *, is_lost: bool = False, size: Size = Size(600, 400), **caption: object) -> Plate:  # noqa: B008
-    told = Caption("Right eye (OD)", f"taken 2026-11-{number % 28 + 1:02}", "Retinopathy detected", (), COUNTS)
+    told = Caption(
+        "Right eye (OD)", f"taken 2026-11-{number % 28 + 1:02}", "Retinopathy detected", (), COUNTS, "Report 1"
+    )
     picture = Image.open(BytesIO(a_jpeg(size, noise=5))).rotate(number)
     file = BytesIO()
     picture.save(file, "JPEG", quality=60)
@@ -180,6 +182,14 @@ def test_an_endless_word_stays_within_its_column() -> None:
     told = pages(replace(SHEET, facts=(("Patient", "W" * 400),)), [a_plate()])
 
     assert sum(page.count("W") for page in told) == 400
+
+
+def test_an_identifier_is_broken_between_its_words() -> None:
+    value = "urn:oid:1.2.826.0.1.3680043.10.2.999 " * 5
+    told = BytesIO(pdf_of(replace(SHEET, facts=(("Imaging study", value.strip()),)), [a_plate()], STROKES))
+
+    rows = PdfReader(told).pages[0].extract_text().splitlines()
+    assert sum(row.count("urn:oid:1.2.826.0.1.3680043.10.2.999") for row in rows) == 5
 
 
 def test_the_same_report_is_the_same_bytes() -> None:
