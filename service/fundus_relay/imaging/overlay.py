@@ -230,6 +230,7 @@ def _letter(canvas: Canvas, edges: Edges, stroke: Stroke, room: _Room, width: in
     font = _font(max(11, 8 * width), is_bold=True)
     wide, high = font.getlength(stroke.letters) + 2 * width, float(font.size)
     left, top, right, bottom = _grown(edges, 4 * width + _CELL)
+    left, top = max(left, 0), max(top, 0)
     for x, y in ((left, top - high), (right, top), (left, bottom), (left - wide, top), (right - wide, top - high)):
         if room.is_free(place := (x, y, x + wide, y + high)):
             at = (x + wide / 2, y + high / 2)
