@@ -35,6 +35,7 @@ from fundus_relay.pipeline.ports import Blobs, Job, Ports
 from fundus_relay.pipeline.receive import Limits
 from fundus_relay.pipeline.rules import Rules
 from fundus_relay.settings import Settings, Storage
+from fundus_relay.tracing import Tracer
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ async def opened(settings: Settings, stop: asyncio.Event | None = None) -> Async
         )
         turns = TurnsEverywhere(pool, clock, settings.analyser.concurrency, settings.analyser.gap)
         analyser = await stack.enter_async_context(NetraAnalyser(settings.analyser, TokenRow(pool), clock, turns=turns))
+        tracer = await stack.enter_async_context(_tracer(settings, clock))
         archive = await stack.enter_async_context(DicomwebArchive(settings.acquisition.archives, clock))
         ports = Ports(
             ledger=ledger,
@@ -92,6 +94,7 @@ async def opened(settings: Settings, stop: asyncio.Event | None = None) -> Async
             analyser=analyser,
             records={settings.record.name: FhirTransactionRecord(settings.record, outside, blobs)},
             clock=clock,
+            tracer=tracer,
         )
         yield Service(settings, pool, ledger, ports, _rules(settings))
 
@@ -113,6 +116,17 @@ async def _blobs(settings: Settings) -> Blobs:
     from fundus_relay.adapters.object_blobs import ObjectBlobs
 
     return ObjectBlobs(url)
+
+
+@asynccontextmanager
+async def _tracer(settings: Settings, clock: DatabaseClock) -> AsyncIterator[Tracer]:
+    if settings.traces.endpoint is None:
+        yield Tracer()
+        return
+    from fundus_relay.adapters.traces import exported
+
+    async with exported(settings.traces, clock.now) as tracer:
+        yield tracer
 
 
 def _rules(settings: Settings) -> Rules:
@@ -229,5 +243,6 @@ async def answer(service: Service, stop: asyncio.Event, let_in: FileOfCallers | 
         silence=settings.http.silence,
         ehr_urls=(settings.record.base_url, *settings.record.aliases),
         callers=let_in,
+        tracer=service.ports.tracer,
     )
     await listen(app, settings.http, stop)

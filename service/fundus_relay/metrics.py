@@ -56,6 +56,9 @@ token_requests = Counter("fundus_relay_analyser_token_requests", "Tokens asked f
 ambiguous_uploads = Counter(
     "fundus_relay_ambiguous_uploads", "Uploads that left and whose answer was lost", registry=REGISTRY
 )
+spans = Counter(
+    "fundus_relay_spans", "Spans that the collector of traces took, or that were lost", ["outcome"], registry=REGISTRY
+)
 moves = Counter("fundus_relay_moves", "Rows that came into a state", ["subject", "state"], registry=REGISTRY)
 pool_connections = Gauge(
     "fundus_relay_database_connections", "Connections of this process: open, idle", ["kind"], registry=REGISTRY

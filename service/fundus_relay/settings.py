@@ -7,12 +7,13 @@ another party has a default; no `repr` shows a secret, and no message about a wr
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -65,6 +66,19 @@ def _token(value: SecretStr) -> SecretStr:
     if not all("!" <= character <= "~" for character in value.get_secret_value()):
         raise ValueError("must be printable ASCII without spaces")
     return value
+
+
+def _headers(value: SecretStr) -> SecretStr:
+    for name, told in _headers_of(value.get_secret_value()).items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or not re.fullmatch(r"[!-~](?:[ -~]*[!-~])?", told):
+            raise ValueError("must be like name=value,other=value, with %20 for a space")
+    return value
+
+
+def _headers_of(text: str) -> dict[str, str]:
+    """Source: OpenTelemetry 1.45, protocol exporter, `OTEL_EXPORTER_OTLP_HEADERS`: as W3C Baggage."""
+    pairs = [each.partition("=") for each in text.split(",")]
+    return {name.strip(): unquote(value.strip()) for name, _, value in pairs}
 
 
 def _http_url(value: str) -> str:
@@ -162,6 +176,27 @@ class Probes(_Part):
         "127.0.0.1", description="address for `/livez`, `/readyz` and `/metrics`, which ask for no token"
     )
     port: Port = Field(8081, description="port for them; 0 takes a free one, which the log names at the start")
+
+
+class Traces(_Part):
+    """OpenTelemetry; see `adapters.traces`."""
+
+    endpoint: HttpUrl | None = Field(
+        None,
+        description="collector of traces that takes OTLP over HTTP, such as `http://collector:4318`; `/v1/traces` is"
+        " put behind it. Without it nothing is traced",
+    )
+    headers: Annotated[Secret, AfterValidator(_headers)] | None = Field(
+        None, description="for it, as OpenTelemetry writes them: `authorization=Bearer%20…,x-tenant=eyes`"
+    )
+    sampling_ratio: float = Field(
+        1.0, ge=0, le=1, description="share of requests that are traced, whatever their callers' own traces say"
+    )
+
+    @property
+    def stated_headers(self) -> dict[str, str]:
+        """By name."""
+        return _headers_of(self.headers.get_secret_value()) if self.headers is not None else {}
 
 
 class Database(_Part):
@@ -351,4 +386,5 @@ class Settings(BaseSettings):
     acquisition: Acquisition = Acquisition()
     analyser: NetraAccount
     record: Destination
+    traces: Traces = Traces()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")

@@ -56,7 +56,19 @@ FIELDS = frozenset(
 )
 """Every field that a log line may have. `subject` is a row's kind, such as `image`, never a person."""
 
-LIBRARIES_AT_WARNING = ("httpx", "httpcore", "uvicorn", "uvicorn.error", "procrastinate", "psycopg", "asyncio", "PIL")
+LIBRARIES_AT_WARNING = (
+    "httpx",
+    "httpcore",
+    "uvicorn",
+    "uvicorn.error",
+    "procrastinate",
+    "psycopg",
+    "asyncio",
+    "PIL",
+    "urllib3",
+)
+LIBRARIES_THAT_REPEAT_THEMSELVES = ("opentelemetry",)
+"""At every try, of a collector that is away; `adapters.traces` tells it once."""
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +115,8 @@ def configure(level: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in LIBRARIES_AT_WARNING:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in LIBRARIES_THAT_REPEAT_THEMSELVES:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
     sys.excepthook = _crash
     threading.excepthook = lambda crash: _crash(crash.exc_type, crash.exc_value, crash.exc_traceback)

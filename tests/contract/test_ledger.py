@@ -127,6 +127,7 @@ async def test_an_image_comes_back_with_every_field(ledger: PostgresLedger) -> N
         analysing_since=NOW,
         answered_at=NOW,
         is_standin=True,
+        trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )
 
     async with ledger.transaction() as tx:

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 
 
 @asynccontextmanager
-async def serving(only: str, url: str, folder: Path) -> AsyncIterator[tuple[Process, int, str]]:
-    """The process, its own port, and its probes once they say that it is ready."""
+async def serving(only: str, url: str, folder: Path, **more: str) -> AsyncIterator[tuple[Process, int, str]]:
+    """The process, its own port, and its probes once they say that it is ready. `more` is its environment."""
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         port, probed = one.getsockname()[1], other.getsockname()[1]
     given = {
@@ -30,6 +30,7 @@ async def serving(only: str, url: str, folder: Path) -> AsyncIterator[tuple[Proc
         "FUNDUS_RELAY_DATA_DIR": str(folder),
         "FUNDUS_RELAY_HTTP__PORT": str(port),
         "FUNDUS_RELAY_PROBES__PORT": str(probed),
+        **more,
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "fundus_relay", "serve", "--only", only, env=os.environ | given

@@ -21,6 +21,7 @@ from fundus_relay.domain.errors import RelayError, StoreUnavailable
 from fundus_relay.fhir.definitions import KINDS
 from fundus_relay.pipeline.ports import Blobs, Clock, ImageArchive, Ledger, StudyArchive
 from fundus_relay.pipeline.receive import Limits
+from fundus_relay.tracing import Tracer
 
 from . import pages
 from .access import Access, Callers
@@ -31,6 +32,7 @@ from .guard import Guard
 from .negotiation import fhir_response, takes_json
 from .reads import Reads
 from .silence import BodyInTime
+from .traced import Traced
 from .writes import Writes
 
 READY_WITHIN_S = 1.0
@@ -51,6 +53,7 @@ def application(
     silence: timedelta = timedelta(seconds=30),
     ehr_urls: tuple[str, ...] = (),
     callers: Callers | None = None,
+    tracer: Tracer | None = None,
 ) -> FastAPI:
     """The endpoint over these ports.
 
@@ -59,6 +62,7 @@ def application(
         silence: in the middle of a body, after which it is refused.
         ehr_urls: bases under which senders may refer to what the EHR has.
         callers: who may call; everybody by default.
+        tracer: of requests that bring something; without one nothing is traced.
     """
     app = FastAPI(
         title="Fundus Relay",
@@ -88,6 +92,7 @@ def application(
     app.add_exception_handler(RelayError, _refused)
     app.add_exception_handler(HTTPException, _not_routed)
     app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_middleware(Traced, tracer=tracer or Tracer())
     app.add_middleware(Access, callers=callers)
     app.add_middleware(BodyInTime, limit=silence)
     app.add_middleware(Guard)

@@ -54,6 +54,7 @@ class Entry:
         full_url: `Bundle.entry.fullUrl`, `Type/id` if it lies at the EHR, or None.
         picture: of a Media; None for every other type.
         header: of a Media whose picture is a DICOM file.
+        trace: as `Image.trace`.
         element: FHIRPath of the resource in what was sent: `Media` or `Bundle.entry[2].resource`.
     """
 
@@ -65,6 +66,7 @@ class Entry:
     picture: StoredPicture | None = None
     header: DicomFacts | None = None
     element: str = ""
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ class Image:
         attempt: how often the present state's effect was tried; settles fence on it.
         is_standin: whether a stand-in answered, no Netra.
         advice: what a quick look had against it before it was sent, by `imaging.precheck`; never a finding.
+        trace: where its trace goes on, in the form of W3C's `traceparent`; empty when it has none.
     """
 
     id: str
@@ -213,6 +216,7 @@ class Image:
     answered_at: datetime | None = None
     is_standin: bool = False
     advice: tuple[str, ...] = ()
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +226,7 @@ class Waiting:
     image_id: str
     job_id: str
     analysing_since: datetime
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +256,7 @@ class Acquisition:
         asked_at: when a sender, or an operator, last asked for it: its patience begins there.
         looked_at: when everything that the archive listed had been tried once since then, or None.
         instances: SOP Instance UID → None once it was fetched, or the code of why it was not.
+        trace: as `Image.trace`; its images go on in it.
     """
 
     id: str
@@ -267,6 +273,7 @@ class Acquisition:
     attempt: int = 0
     looked_at: datetime | None = None
     instances: Mapping[str, str | None] = field(default_factory=dict)
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +284,7 @@ class Delivery:
         report_id: id of the DiagnosticReport in our own store.
         remote_id: id of the DiagnosticReport at the EHR, once confirmed.
         first_tried_at: when the retry horizon began.
+        traces: of the images that it tells of, where they go on.
     """
 
     id: str
@@ -291,6 +299,7 @@ class Delivery:
     attempt: int = 0
     first_tried_at: datetime | None = None
     remote_id: str | None = None
+    traces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ The pictures are durable already (`receive`); when `accept` returned, the rest i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
+from fundus_relay import tracing
 from fundus_relay.domain.errors import CriteriaNotSelective, InvalidResource, Issue, RelayError, VersionConflict
 from fundus_relay.domain.values import Accepted, Entry, Json, Submitted
 
@@ -31,15 +33,25 @@ async def accept(
     A transaction and a single resource are taken whole or not at all (the error is raised); each entry of a batch has
     its own fate (its error is returned in its place).
     """
-    if submitted.bundle != "batch":
-        return [*await _accept_together(submitted.entries, ledger, archive, clock)]
-    answers: list[Accepted | RelayError] = []
-    for entry in submitted.entries:
-        try:
-            answers += await _accept_together([entry], ledger, archive, clock)
-        except RelayError as why:
-            answers.append(why)
-    return answers
+    with _traced(submitted.entries) as entries:
+        if submitted.bundle != "batch":
+            return [*await _accept_together(entries, ledger, archive, clock)]
+        answers: list[Accepted | RelayError] = []
+        for entry in entries:
+            try:
+                answers += await _accept_together([entry], ledger, archive, clock)
+            except RelayError as why:
+                answers.append(why)
+        return answers
+
+
+@contextmanager
+def _traced(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """The entries with the trace that each goes on in: the request's, unless several photographs share that."""
+    pictured = [entry for entry in entries if entry.picture is not None]
+    with tracing.apart("photograph", len(pictured) if len(pictured) > 1 else 0) as parts:
+        own = {entry.element: part for entry, part in zip(pictured, parts, strict=False)}
+        yield [replace(entry, trace=own.get(entry.element, tracing.own())) for entry in entries]
 
 
 @dataclass(frozen=True, slots=True)

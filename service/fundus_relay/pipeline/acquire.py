@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import uuid4
 
+from fundus_relay import tracing
 from fundus_relay.domain.dicom import DicomFacts, ListedInstance
 from fundus_relay.domain.errors import (
     ArchiveCredentialsRefused,
@@ -96,6 +97,17 @@ async def acquire(acquisition_id: str, ports: Ports, rules: Rules) -> None:
         if is_waiting(acquisition, ports.clock.now()):
             return
         meant = await _meant(acquisition, tx)
+    with ports.tracer.step(
+        "acquire study",
+        [acquisition.trace],
+        row=acquisition.id,
+        acquisition=acquisition.id,
+        attempt=acquisition.attempt + 1,
+    ):
+        await _look_there(acquisition, meant, ports, rules)
+
+
+async def _look_there(acquisition: Acquisition, meant: Meant, ports: Ports, rules: Rules) -> None:
     try:
         listed = await ports.archive.instances(acquisition.address, acquisition.study_uid)
         if not listed:
@@ -173,7 +185,9 @@ async def _fetch_all(
     first = acquisition.attempt * _ENOUGH_TROUBLES % max(1, len(wanted))
     for instance in (*wanted[first:], *wanted[:first]):
         try:
-            if not await _fetch_one(instance, acquisition, meant, ports, rules):
+            with tracing.span("fetch instance"):
+                is_wanted = await _fetch_one(instance, acquisition, meant, ports, rules)
+            if not is_wanted:
                 return None  # the study was taken back
             in_a_row = 0
         except PatientMismatch as why:  # whose the others are, nobody knows now
@@ -272,6 +286,7 @@ async def _add_frame(
             instance=fetched.dicom.name,
             state=ImageState.RECEIVED,
             since=ports.clock.now(),
+            trace=tracing.own(),
         )
     )
     if not is_new and image.state is not ImageState.CANCELLED:  # it is here already, perhaps under another name

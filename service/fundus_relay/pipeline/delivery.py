@@ -29,6 +29,19 @@ async def deliver(delivery_id: str, ports: Ports, rules: Rules) -> None:
     if (begun := await _begin(delivery_id, ports)) is None:
         return
     delivery, told = begun
+    with ports.tracer.step(
+        "deliver report",
+        delivery.traces,
+        row=delivery.id,
+        delivery=delivery.id,
+        destination=delivery.destination,
+        revision=delivery.revision,
+        attempt=delivery.attempt,
+    ):
+        await _bring(delivery, told, ports, rules)
+
+
+async def _bring(delivery: Delivery, told: Packed, ports: Ports, rules: Rules) -> None:
     record = ports.records.get(delivery.destination)
     if record is None:
         await _settle(delivery, DeliveryState.PARKED, ports, reason=DestinationUnknown.code)

@@ -115,6 +115,7 @@ async def _ask(each: AskedStudy, address: str, known: Mapping[str, Known], tx: T
         state=AcquisitionState.DUE,
         since=now,
         asked_at=now,
+        trace=entry.trace,
     )
     acquisition, is_first = await tx.open_acquisition(wanted)
     if is_first:

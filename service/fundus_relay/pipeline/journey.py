@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import assert_never
 
 from fundus_relay.domain.errors import (
@@ -49,14 +50,19 @@ async def advance_image(image_id: str, ports: Ports, rules: Rules) -> None:
             image = await tx.image(image_id)
         if image is None or (step := next_step(image)) is None or is_waiting(image, ports.clock.now()):
             return
-        try:
-            went_on = await step(image, ports, rules)
-        except Unavailable as why:
-            await postpone(image, why, ports, rules)
-            return
-        except PictureLost as why:
-            await end(image, ImageState.PARKED, why, ports)
-            return
+        with traced(step, image, ports):
+            try:
+                went_on = await step(image, ports, rules)
+            except Unavailable as why:
+                went_on = await postpone(image, why, ports, rules)
+            except PictureLost as why:
+                went_on = await end(image, ImageState.PARKED, why, ports)
+
+
+def traced(step: Step, image: Image, ports: Ports) -> AbstractContextManager[None]:
+    """The step as a span of the image's trace, by its name here."""
+    name, size = step.__name__.replace("_", " "), image.source.byte_count
+    return ports.tracer.step(name, [image.trace], row=image.id, image=image.id, attempt=image.attempt + 1, bytes=size)
 
 
 def next_step(image: Image) -> Step | None:
@@ -132,8 +138,7 @@ async def _not_taken_in(
         case AnalyserDeclined() if before.reason == why.code and sending.attempt >= rules.most_declines:
             return await end(sending, ImageState.PARKED, why, ports, told=why.vendor_code)
         case Unavailable():  # for certain not taken
-            await postpone(sending, why, ports, rules, to=ImageState.PREPARED)
-            return False
+            return await postpone(sending, why, ports, rules, to=ImageState.PREPARED)
         case _:
             assert_never(why)
 

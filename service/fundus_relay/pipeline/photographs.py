@@ -87,6 +87,7 @@ async def _take(
             instance=instance_of(entry.header) if entry.header else None,
             state=ImageState.RECEIVED,
             since=clock.now(),
+            trace=entry.trace,
         )
     )
     _refuse_the_future(entry, clock)

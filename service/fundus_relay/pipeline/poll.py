@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 class _Round:
     """What one batch found."""
 
-    ended: dict[str, str] = field(default_factory=dict)
+    ended: list[tuple[Waiting, str]] = field(default_factory=list)
     on_hold: list[Waiting] = field(default_factory=list)
     silent: list[Waiting] = field(default_factory=list)
     later: list[Waiting] = field(default_factory=list)
@@ -62,11 +62,14 @@ async def _ask(due: Sequence[Waiting], ports: Ports, rules: Rules) -> None:
             [waiting.image_id for waiting in found.later], [now + rules.until_next_poll() for _ in found.later], None
         )
     if found.ended:
-        await ports.ledger.note_ended(found.ended)
+        await ports.ledger.note_ended({waiting.image_id: literal for waiting, literal in found.ended})
+        for waiting, _ in found.ended:
+            ports.tracer.waited("analysis", waiting.trace, waiting.analysing_since)
     for waiting in found.on_hold:
         await _leave(waiting, ImageState.ANALYSING, ON_HOLD, now + rules.until_next_poll(on_hold=True), ports)
     for waiting in found.silent:
         await _leave(waiting, ImageState.PARKED, SILENT, None, ports)
+        ports.tracer.waited("analysis", waiting.trace, waiting.analysing_since, reason=SILENT)
 
 
 async def _sort(waiting: Waiting, found: _Round, ports: Ports, rules: Rules) -> None:
@@ -80,7 +83,7 @@ async def _sort(waiting: Waiting, found: _Round, ports: Ports, rules: Rules) -> 
     except RelayError:
         literal = ""  # an answer that nobody understands is as good as none
     if literal in ENDED:
-        found.ended[waiting.image_id] = literal
+        found.ended.append((waiting, literal))
     elif literal == HOLD:
         found.on_hold.append(waiting)
     elif ports.clock.now() - waiting.analysing_since > rules.give_up_after:

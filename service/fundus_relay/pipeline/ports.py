@@ -33,6 +33,7 @@ from fundus_relay.domain.values import (
     Waiting,
     Written,
 )
+from fundus_relay.tracing import Tracer
 
 
 class Clock(Protocol):
@@ -511,6 +512,7 @@ class Ports:
     Attributes:
         records: by destination name.
         decoding: held by whoever has a picture's pixels in memory: a photograph of 12 megapixels takes 100 MB.
+        tracer: begins a span for each step.
     """
 
     ledger: Ledger
@@ -520,3 +522,4 @@ class Ports:
     records: Mapping[str, HealthRecord]
     clock: Clock
     decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    tracer: Tracer = field(default_factory=Tracer)

@@ -32,8 +32,8 @@ async def end(image: Image, state: ImageState, why: RelayError, ports: Ports, *,
     return False
 
 
-async def postpone(image: Image, why: Unavailable, ports: Ports, rules: Rules, *, to: ImageState | None = None) -> None:
-    """Let the image wait, in `to` or where it is, and come back."""
+async def postpone(image: Image, why: Unavailable, ports: Ports, rules: Rules, *, to: ImageState | None = None) -> bool:
+    """Let the image wait, in `to` or where it is, and come back. Returns False, as `end`."""
     attempt = image.attempt + (to is None)  # a step that changed state has counted already
     due_at = ports.clock.now() + rules.wait(attempt, at_least=why.retry_after)
     async with ports.ledger.transaction() as tx:
@@ -41,3 +41,4 @@ async def postpone(image: Image, why: Unavailable, ports: Ports, rules: Rules, *
         if moved is not None:
             await tx.enqueue(Job.IMAGE, image.id, at=due_at)
             await tx.enqueue(Job.STUDY, image.study_id)
+    return False

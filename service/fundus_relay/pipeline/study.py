@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
 from uuid import uuid4
 
+from fundus_relay import tracing
 from fundus_relay.domain.analysis import AnalysisFailed
 from fundus_relay.domain.errors import PatientMismatch
 from fundus_relay.domain.packed import Packed
@@ -65,9 +67,17 @@ async def report_study(study_id: str, ports: Ports, rules: Rules) -> None:
             if draft is None:
                 return
             if draft.report is None or (drawn is not None and draft.says_the_same(drawn)):
-                await _issue(tx, draft, pages, ports, rules)
+                with _step("issue report", draft, ports):
+                    await _issue(tx, draft, pages, ports, rules)
                 return
-        pages, drawn = await render(draft.report, draft.study.revision, ports, rules), draft
+        with _step("draw report", draft, ports):
+            pages, drawn = await render(draft.report, draft.study.revision, ports, rules), draft
+
+
+def _step(name: str, draft: _Draft, ports: Ports) -> AbstractContextManager[None]:
+    """A step of all the images that this revision tells of."""
+    traces = [image.trace for image in draft.told]
+    return ports.tracer.step(name, traces, study=draft.study.id, revision=draft.study.revision)
 
 
 async def _look(tx: Transaction, study_id: str, drawn: _Draft | None, ports: Ports, rules: Rules) -> _Draft | None:
@@ -152,6 +162,7 @@ async def _issue(tx: Transaction, draft: _Draft, pages: Pages, ports: Ports, rul
             state=DeliveryState.DUE,
             report_id=resources.heads[0]["id"],
             since=ports.clock.now(),
+            traces=tracing.here(),
         )
         await tx.add_delivery(delivery, resources)
         await tx.enqueue(Job.DELIVERY, delivery.id)

@@ -109,11 +109,11 @@ class PostgresLedger:
 
     async def due_for_poll(self, now: datetime, limit: int) -> Sequence[Waiting]:
         rows = await self._run(
-            "select id, job_id, analysing_since from image"
+            "select id, job_id, analysing_since, trace from image"
             " where state = 'analysing' and job_status is null and due_at <= %s order by due_at limit %s",
             [now, limit],
         )
-        return [Waiting(str(row["id"]), row["job_id"], row["analysing_since"]) for row in rows]
+        return [Waiting(str(row["id"]), row["job_id"], row["analysing_since"], row["trace"]) for row in rows]
 
     async def postpone_polls(self, image_ids: Sequence[str], until: Sequence[datetime], reason: str | None) -> None:
         await self._run(

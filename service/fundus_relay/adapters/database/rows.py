@@ -63,6 +63,7 @@ def image_of(row: Row) -> Image:
         answered_at=row["answered_at"],
         is_standin=row["is_standin"],
         advice=tuple(row["advice"]),
+        trace=row["trace"],
     )
 
 
@@ -92,6 +93,7 @@ def acquisition_of(row: Row) -> Acquisition:
         attempt=row["attempt"],
         looked_at=row["looked_at"],
         instances=row["instances"],
+        trace=row["trace"],
     )
 
 
@@ -109,6 +111,7 @@ def delivery_of(row: Row) -> Delivery:
         attempt=row["attempt"],
         first_tried_at=row["first_tried_at"],
         remote_id=row["remote_id"],
+        traces=tuple(row["traces"]),
     )
 
 

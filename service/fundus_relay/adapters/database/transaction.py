@@ -17,6 +17,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.sql import SQL, Composable, Identifier, Placeholder
 from psycopg.types.json import Jsonb
 
+from fundus_relay import tracing
 from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.states import (
     ACQUISITION_MOVES,
@@ -318,9 +319,11 @@ class PostgresTransaction:
         )
         if not rows:
             return None
+        is_put_off = changes.get("due_at") is not None
+        tracing.settled(before.id, to, reason, is_put_off=is_put_off)
         if to != before.state or reason != before.reason:
             await self._journal(table, before.id, before.state, to, reason)
-            self.moves.append(Move(table, before, to, reason, is_put_off=changes.get("due_at") is not None))
+            self.moves.append(Move(table, before, to, reason, is_put_off))
         return rows[0]
 
     async def _journal(self, subject: str, id: str, before: str | None, to: str, reason: str | None) -> None:

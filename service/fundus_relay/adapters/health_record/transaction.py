@@ -23,7 +23,7 @@ from urllib.parse import unquote
 
 import httpx
 
-from fundus_relay import metrics
+from fundus_relay import metrics, tracing
 from fundus_relay.adapters.bounded import ask
 from fundus_relay.domain.errors import RecordRefused, RecordUnavailable
 from fundus_relay.domain.packed import Packed
@@ -73,8 +73,9 @@ class FhirTransactionRecord:
 
     async def _publish(self, resources: Packed) -> Written:
         resources = carried(resources, self._manner, await self._pages(resources))
-        known = await self._search(resources)
-        resources = await self._with_names_at_ehr(resources)
+        with tracing.span("search"):
+            known = await self._search(resources)
+            resources = await self._with_names_at_ehr(resources)
         report = resources.heads[0]
         at_ehr = known.get(_name(report))
         if at_ehr is not None:
@@ -85,8 +86,10 @@ class FhirTransactionRecord:
             if age > timedelta(0):
                 return Written(at_ehr["id"], superseded=True)
         withdrawn = await self._no_longer_said(at_ehr, known) if at_ehr else Packed()
-        await self._write(resources, known, withdrawn)
-        return await self._read_back(resources)
+        with tracing.span("write"):
+            await self._write(resources, known, withdrawn)
+        with tracing.span("read back"):
+            return await self._read_back(resources)
 
     async def _pages(self, resources: Packed) -> dict[str, bytes]:
         """The bytes of the pages that go along, by Binary id. One that is lost is linked to, and keeps nothing back.
@@ -217,7 +220,8 @@ class FhirTransactionRecord:
         self, method: str, path: str, params: dict[str, str] | None, content: Sequence[bytes]
     ) -> httpx.Response:
         length = {"Content-Type": FHIR_JSON, "Content-Length": str(sum(map(len, content)))}
-        headers = {**self._headers, **(length if content else {})}
+        traced = {"traceparent": own} if (own := tracing.own()) else {}
+        headers = {**self._headers, **traced, **(length if content else {})}
         try:
             request = self._client.build_request(
                 method, self._base + path, params=params, content=_sent(content) if content else None, headers=headers
