@@ -442,7 +442,9 @@ async def test_a_collector_that_comes_back_gets_what_comes_then(
     ]
 
 
-async def test_a_collector_that_leads_elsewhere_is_not_followed(world: World, collector: Collector) -> None:
+async def test_a_collector_that_leads_elsewhere_is_not_followed(
+    world: World, collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
     with a_collector() as elsewhere:
         collector.status, collector.location = 307, elsewhere.url
         async with exported(settings(collector, headers=SecretStr("authorization=s3cret")), world.clock.now) as tracer:
@@ -450,6 +452,7 @@ async def test_a_collector_that_leads_elsewhere_is_not_followed(world: World, co
                 pass
 
     assert elsewhere.heads == []
+    assert "traces-lost" in [each.message for each in caplog.records]
 
 
 async def test_the_collector_is_asked_where_and_as_the_settings_say(

@@ -71,7 +71,7 @@ def _exporter(endpoint: str, headers: dict[str, str]) -> SpanExporter:
     path = "" if endpoint.endswith("/v1/traces") else "/v1/traces"
     session = requests.Session()
     session.trust_env = False
-    session.max_redirects = 0  # a secret header goes to the collector that was named, and to no other
+    session.hooks["response"].append(_refuse_another_address)
     return OTLPSpanExporter(
         endpoint.rstrip("/") + path,
         headers=headers,
@@ -79,6 +79,12 @@ def _exporter(endpoint: str, headers: dict[str, str]) -> SpanExporter:
         compression=Compression.Gzip,
         session=session,
     )
+
+
+def _refuse_another_address(answer: requests.Response, **_: object) -> None:
+    """Redirects are not followed, since headers may hold a secret; the exporter would take one for a success."""
+    if answer.is_redirect:
+        raise requests.TooManyRedirects
 
 
 class Share(Sampler):
