@@ -80,6 +80,11 @@ def answered(route: str | None, method: str, status: int, seconds: float) -> Non
     http_seconds.labels(route).observe(seconds)
 
 
+def sent_away(method: str) -> None:
+    """Count a request that came when there were connections enough."""
+    http_requests.labels("too-many-connections", method_known(method), "503").inc()
+
+
 @contextmanager
 def timed(histogram: Histogram, operation: str) -> Iterator[None]:
     """Measure a call; its outcome is `ok`, the code of our error, or the name of another one."""

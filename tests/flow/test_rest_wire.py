@@ -21,6 +21,7 @@ import uvicorn
 from tests.serving import an_application
 from tests.unit.imaging.pictures import a_jpeg
 
+from fundus_relay import metrics
 from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.api.server import listen
 from fundus_relay.settings import Http
@@ -238,6 +239,8 @@ async def a_picture_behind(server: tuple[str, int]) -> tuple[bytes, int]:
 
 async def test_one_connection_too_many_is_sent_away_till_others_leave(impatient: tuple[str, int]) -> None:
     question = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+    labels = {"route": "too-many-connections", "method": "GET", "status": "503"}
+    before = metrics.REGISTRY.get_sample_value("fundus_relay_http_requests_total", labels) or 0
     *others, (reader, writer) = [await asyncio.open_connection(*impatient) for _ in range(8)]
 
     writer.write(question)
@@ -249,6 +252,7 @@ async def test_one_connection_too_many_is_sent_away_till_others_leave(impatient:
         after = await client.get("http://{}:{}/livez".format(*impatient))
 
     assert crowded == b"HTTP/1.1 503 Service Unavailable\r\n"
+    assert metrics.REGISTRY.get_sample_value("fundus_relay_http_requests_total", labels) == before + 1
     assert after.status_code == 200
 
 

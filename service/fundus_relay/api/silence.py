@@ -18,6 +18,8 @@ from termios import TIOCOUTQ
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from fundus_relay import metrics
+
 from .errors import BodyTooSlow
 
 LONGEST_HEAD = 64 * 1024
@@ -84,8 +86,19 @@ class CallerInTime(HttpToolsProtocol):
         self._expect_head()
 
     def on_headers_complete(self) -> None:
+        is_sent_away = self._is_sent_away()
         super().on_headers_complete()
         self._head_due = None
+        if is_sent_away:
+            metrics.sent_away(self.scope["method"])
+
+    def _is_sent_away(self) -> bool:
+        """Whether uvicorn answers with 503 by itself, of which no application hears.
+
+        Source: uvicorn 0.54, `on_headers_complete` of this protocol.
+        """
+        at_most = self.limit_concurrency
+        return at_most is not None and (len(self.connections) >= at_most or len(self.tasks) >= at_most)
 
     def on_body(self, body: bytes) -> None:
         self._frame_bytes -= len(body)
