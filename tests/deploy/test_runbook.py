@@ -75,3 +75,11 @@ def test_each_alert_has_a_case_that_rings_and_one_that_does_not() -> None:
     rings = {(each["alertname"], bool(each["exp_alerts"])) for case in cases for each in case["alert_rule_test"]}
 
     assert rings == {(rule["alert"], does_ring) for rule in RULES for does_ring in (True, False)}
+
+
+def test_each_alert_tells_installations_apart() -> None:
+    for rule in RULES:
+        aggregations = re.findall(r"\b(?:sum|min|max|avg|count|group)\b *(\w+ *\([^)]*\))?", rule["expr"])
+
+        assert aggregations, rule["alert"]
+        assert all(each.startswith("by (namespace") for each in aggregations), rule["alert"]
