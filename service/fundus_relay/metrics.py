@@ -56,6 +56,11 @@ token_requests = Counter("fundus_relay_analyser_token_requests", "Tokens asked f
 ambiguous_uploads = Counter(
     "fundus_relay_ambiguous_uploads", "Uploads that left and whose answer was lost", registry=REGISTRY
 )
+tokens_unusable = Gauge(
+    "fundus_relay_tokens_unusable",
+    "1 while the file of tokens cannot be used, so that those of before are still let in",
+    registry=REGISTRY,
+)
 spans = Counter(
     "fundus_relay_spans", "Spans that the collector of traces took, or that were lost", ["outcome"], registry=REGISTRY
 )

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fundus_relay import metrics
 from fundus_relay.domain.access import Caller, Scope, digest
 
 LOOKS_EVERY_S = 1.0
@@ -63,8 +64,10 @@ class FileOfCallers:
         try:
             self._callers = read(self._path)
         except Unusable as why:
+            metrics.tokens_unusable.set(1)
             log.error("tokens-unusable", extra={"reason": str(why)})  # noqa: TRY400 - its text says all
         else:
+            metrics.tokens_unusable.set(0)
             log.info("tokens-read", extra={"count": len(self._callers)})
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fundus_relay import metrics
 from fundus_relay.adapters.callers import FileOfCallers, Unusable, line_of
 from fundus_relay.domain.access import Caller, Scope, digest
 
@@ -118,8 +119,10 @@ def test_a_new_file_that_cannot_be_used_changes_nothing_and_is_told_once(
 
     for clock.now_s in (1, 2, 3):
         assert callers.of("first") is not None
+    while_broken = metrics.REGISTRY.get_sample_value("fundus_relay_tokens_unusable")
     file.write_text(f"{CLINIC}\n{CONSOLE}")
     clock.now_s = 4
     assert callers.of("second") is not None
 
+    assert (while_broken, metrics.REGISTRY.get_sample_value("fundus_relay_tokens_unusable")) == (1, 0)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == ["tokens-unusable"]
