@@ -96,23 +96,27 @@ async def _answer_until(stop: asyncio.Event, listening: socket.socket, answers: 
 
 
 class _Answers:
-    """One request a connection."""
+    """One request a connection. When there are too many, the oldest makes room: who asks is answered in no time."""
 
     def __init__(self, health: Health, metrics: Metrics) -> None:
-        self._health, self._metrics, self._at_once = health, metrics, 0
+        self._health, self._metrics = health, metrics
+        self._open: dict[asyncio.StreamWriter, None] = {}  # oldest first
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._at_once += 1
+        if len(self._open) >= MOST_AT_ONCE:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.transport.abort()
+        self._open[writer] = None
         try:
-            if self._at_once <= MOST_AT_ONCE:
-                async with asyncio.timeout(ASKED_WITHIN_S):
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    writer.write(self._answer(head.split(b"\r\n", 1)[0].split(b" ")))
-                    await writer.drain()
+            async with asyncio.timeout(ASKED_WITHIN_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(self._answer(head.split(b"\r\n", 1)[0].split(b" ")))
+                await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # whoever asked has left, or asks for nothing that there is
         finally:
-            self._at_once -= 1
+            self._open.pop(writer, None)
             with suppress(OSError):
                 writer.close()
 

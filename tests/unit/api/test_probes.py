@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import httpx
 import pytest
 
-from fundus_relay.api.probes import HANGS_AFTER_S, LOOKED_WITHIN_S, MOST_AT_ONCE, Health, probes
+from fundus_relay.api.probes import ASKED_WITHIN_S, HANGS_AFTER_S, LOOKED_WITHIN_S, MOST_AT_ONCE, Health, probes
 from fundus_relay.api.server import CannotListen
 
 
@@ -102,6 +103,24 @@ def test_who_says_nothing_or_nonsense_keeps_nobody_out(client: httpx.Client) -> 
 
         assert client.get("/livez").status_code == 200
         assert len(silent) == MOST_AT_ONCE // 2
+
+
+def test_as_many_as_there_is_room_for_keep_nobody_out_and_the_first_of_them_makes_room(client: httpx.Client) -> None:
+    address = (client.base_url.host, client.base_url.port)
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(address)) for _ in range(MOST_AT_ONCE)]
+        began = time.monotonic()
+        answers = [client.get(path).status_code for path in ("/livez", "/livez", "/metrics")]
+        lasted_s = time.monotonic() - began
+        silent[0].settimeout(ASKED_WITHIN_S / 2)
+        first = silent[0].recv(1)
+        silent[-1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent[-1].recv(1)
+
+    assert first == b""
+    assert answers == [200, 200, 200]
+    assert lasted_s < ASKED_WITHIN_S / 2
 
 
 def test_a_port_that_is_taken_is_told(health: Health) -> None:
