@@ -7,16 +7,31 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from tests.interruption import Interruption
 from tests.unit.test_environment import NEEDED
 
+from fundus_relay.adapters.database.embedded import embedded_postgres
+
 pytestmark = pytest.mark.slow
+
+FHIR = {"Content-Type": "application/fhir+json"}
+SEEN_WITHIN_S = 15
+"""Of a database that went away, or came back."""
+
+
+@pytest.fixture
+def own_database() -> Iterator[Path]:
+    """A folder that no other run of pytest closes to the server's user, as it does with all of `tmp_path`."""
+    with tempfile.TemporaryDirectory(prefix="fundus-relay-tests-") as folder:
+        yield Path(folder)
 
 
 @asynccontextmanager
@@ -45,8 +60,8 @@ async def serving(only: str, url: str, folder: Path, **more: str) -> AsyncIterat
         await process.wait()
 
 
-async def until(url: str, status: int, process: Process) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(60):
+async def until(url: str, status: int, process: Process, *, seconds: float = 60) -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(seconds):
         while process.returncode is None:
             try:
                 answer = await client.get(url)
@@ -88,4 +103,30 @@ async def test_who_is_being_stopped_says_so_while_what_is_under_way_still_ends(
         code = await asyncio.wait_for(process.wait(), 30)
 
     assert head == b"HTTP/1.1 201 Created\r\n"
+    assert code == 0
+
+
+async def test_a_database_that_goes_away_ends_readiness_alone_until_it_is_back(own_database: Path) -> None:
+    """With a server of its own, which takes its time to start and to stop; what is seen is in observability.md."""
+    folder = own_database / "database"
+    server = Interruption(folder)
+    with embedded_postgres(folder) as url:
+        async with serving("api", url, own_database) as (process, port, probes):
+            await asyncio.to_thread(server.stop)
+            told = await until(f"{probes}/readyz", 503, process, seconds=SEEN_WITHIN_S)
+            alive = [await until(f"{each}/livez", 200, process) for each in (probes, f"http://127.0.0.1:{port}")]
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+                sent = await client.post(
+                    f"http://127.0.0.1:{port}/fhir/Patient", json={"resourceType": "Patient"}, headers=FHIR
+                )
+            counted = (await until(f"{probes}/metrics", 200, process)).text
+            await asyncio.to_thread(server.start)
+            await until(f"{probes}/readyz", 200, process, seconds=SEEN_WITHIN_S)
+            process.terminate()
+            code = await asyncio.wait_for(process.wait(), 30)
+
+    assert told.text == "the database does not answer\n"
+    assert [each.text for each in alive] == ["live\n"] * 2
+    assert (sent.status_code, sent.json()["issue"][0]["code"]) == (503, "transient")
+    assert "fundus_relay_census_timestamp_seconds" in counted
     assert code == 0
