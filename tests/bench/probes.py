@@ -1,13 +1,17 @@
-"""(f) How long probes take to answer, while nothing happens and while intake is saturated."""
+"""(f) How long probes take to answer, while nothing happens and while intake is saturated.
+
+The floor is a process that only answers a word: what that takes is the machine's and its other work's, not ours.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +19,8 @@ from fundus_relay.adapters.database.embedded import embedded_postgres
 
 from .processes import ROOT, free_port, started
 
-PATHS = ("/livez", "/readyz", "/metrics")
+FLOOR = "floor"
+PATHS = (FLOOR, "/livez", "/readyz", "/metrics")
 IN_FLIGHT = 64
 REQUESTS = 640
 IDLE_S = 5.0
@@ -39,9 +44,10 @@ class Row:
 def measure() -> list[Row]:
     """All paths in turn, over a new connection each time, as a kubelet does it."""
     with tempfile.TemporaryDirectory(prefix="fundus-relay-bench-") as name, embedded_postgres(Path(name) / "pg") as url:
-        port, probed = free_port(), free_port()
+        port, probed, floor = free_port(), free_port(), free_port()
         environment = {
             "FUNDUS_RELAY_HTTP__PORT": str(port),
+            "FUNDUS_RELAY_HTTP__SILENCE": "600",  # the load rests while it makes bodies
             "FUNDUS_RELAY_PROBES__PORT": str(probed),
             "FUNDUS_RELAY_DATA_DIR": name,
             "FUNDUS_RELAY_DATABASE__URL": url,
@@ -50,30 +56,34 @@ def measure() -> list[Row]:
             "FUNDUS_RELAY_ANALYSER__PASSWORD": "bench",
             "FUNDUS_RELAY_RECORD__BASE_URL": "http://127.0.0.1:9/fhir",
         }
-        with started(["fundus_relay", "serve", "--only", "api"], port, "/readyz", environment):
+        ports = dict.fromkeys(PATHS, probed) | {FLOOR: floor}
+        with (
+            started(["tests.bench.probes", str(floor)], floor, "/"),
+            started(["fundus_relay", "serve", "--only", "api"], port, "/readyz", environment),
+        ):
             time.sleep(1)
             until = time.monotonic() + IDLE_S
-            rows = _ask(probed, "idle", lambda: time.monotonic() < until)
+            rows = _ask(ports, "idle", lambda: time.monotonic() < until)
             load = subprocess.Popen(
                 [sys.executable, "-m", "tests.bench.load", "127.0.0.1", str(port), "/fhir/Media"]
                 + [str(number) for number in (REQUESTS, IN_FLIGHT, 0)],
                 cwd=ROOT,
                 stdout=subprocess.DEVNULL,
             )
-            rows += _ask(probed, f"{IN_FLIGHT} uploads in flight", lambda: load.poll() is None)
+            rows += _ask(ports, f"{IN_FLIGHT} uploads in flight", lambda: load.poll() is None)
             if load.returncode:
                 raise RuntimeError(f"the load ended with {load.returncode}")
             return rows
 
 
-def _ask(port: int, when: str, is_on: Callable[[], bool]) -> list[Row]:
+def _ask(ports: Mapping[str, int], when: str, is_on: Callable[[], bool]) -> list[Row]:
     spans: dict[str, list[float]] = {path: [] for path in PATHS}
     failed = dict.fromkeys(PATHS, 0)
     while is_on():
         for path in PATHS:
             began = time.perf_counter()
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-            connection.request("GET", path)
+            connection = http.client.HTTPConnection("127.0.0.1", ports[path], timeout=10)
+            connection.request("GET", "/" if path == FLOOR else path)
             answer = connection.getresponse()
             answer.read()
             connection.close()
@@ -98,3 +108,17 @@ def table(rows: list[Row]) -> str:
         spans = f"{row.p50_ms:.1f} | {row.p99_ms:.1f} | {row.worst_ms:.1f}"
         lines.append(f"| `{row.path}` | {row.when} | {row.asked} | {spans} | {row.failed} |")
     return "\n".join(lines)
+
+
+async def _answer_a_word(port: int) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlive\n")
+        await writer.drain()
+        writer.close()
+
+    await (await asyncio.start_server(answer, "127.0.0.1", port)).serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(_answer_a_word(int(sys.argv[1])))
