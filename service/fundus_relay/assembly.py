@@ -242,6 +242,7 @@ async def answer(service: Service, stop: asyncio.Event, let_in: FileOfCallers | 
         public_url=settings.http.public_url,
         silence=settings.http.silence,
         ehr_urls=(settings.record.base_url, *settings.record.aliases),
+        old_after=settings.intake.backfill_after,
         callers=let_in,
         tracer=service.ports.tracer,
     )

@@ -226,6 +226,9 @@ class Intake(_Part):
     private_networks: Networks = Field(
         (), description="private networks in which those sources may lie; link-local never"
     )
+    backfill_after: Duration | None = Field(
+        None, description="photographs that were taken longer ago are backfill; without it those that are tagged so"
+    )
 
 
 class NetraAccount(_Part):

@@ -9,9 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from fundus_relay.adapters.analyser.turns import TurnsEverywhere
+from fundus_relay.adapters.analyser.turns import TurnsEverywhere, TurnsHere
 from fundus_relay.adapters.clock import SystemClock
 from fundus_relay.adapters.database.pool import Pool, open_pool
+from fundus_relay.domain.urgency import Urgency
 
 MOST = 3
 
@@ -115,3 +116,36 @@ async def test_calls_of_all_processes_are_spaced(pool: Pool, other_pool: Pool) -
     await asyncio.gather(*(watch.call(turns, "") for turns in (one, other) for _ in range(5)))
 
     assert time.monotonic() - began > 0.9
+
+
+async def test_the_most_urgent_call_that_waits_is_next(pool: Pool) -> None:
+    turns, order = turns_of(pool, most=1), list[str]()
+
+    async def call(urgency: Urgency) -> None:
+        async with turns.turn(urgency):
+            order.append(urgency)
+
+    async with turns.turn():
+        waiting = [asyncio.create_task(call(urgency)) for urgency in Urgency]
+        await asyncio.sleep(0)
+
+    await asyncio.gather(*waiting)
+    assert order == ["urgent", "routine", "backfill"]
+
+
+async def test_one_who_gives_up_waiting_takes_nobodys_turn() -> None:
+    turns = TurnsHere(1)
+
+    async def call() -> None:
+        async with turns.turn():
+            await asyncio.sleep(0)
+
+    async with turns.turn():
+        gives_up, too_late, stays = (asyncio.create_task(call()) for _ in range(3))
+        await asyncio.sleep(0)
+        gives_up.cancel()
+    too_late.cancel()  # the turn was handed to it a moment ago
+    async with asyncio.timeout(5):
+        await stays
+        async with turns.turn():
+            pass

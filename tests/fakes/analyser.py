@@ -22,6 +22,7 @@ from fundus_relay.domain.errors import (
     CreditsExhausted,
     UploadAmbiguous,
 )
+from fundus_relay.domain.urgency import Urgency
 from fundus_relay.domain.values import Answer, JobStatus, Upload
 from fundus_relay.pipeline.ports import Analyser, HandIn
 
@@ -111,7 +112,7 @@ class FakeAnalyser:
         return self.remaining
 
     @asynccontextmanager
-    async def ready(self) -> AsyncIterator[HandIn]:
+    async def ready(self, urgency: Urgency = Urgency.ROUTINE) -> AsyncIterator[HandIn]:
         self._be_there()
         if self.before_turn is not None:
             await self.before_turn()
@@ -145,12 +146,12 @@ class FakeAnalyser:
             raise UploadAmbiguous("doAnalysis: ReadError")
         return Upload(job_id, self.remaining, self.is_standin)
 
-    async def status(self, job_id: str) -> JobStatus:
+    async def status(self, job_id: str, urgency: Urgency = Urgency.ROUTINE) -> JobStatus:
         job = self._job(job_id)
         job.asks_left -= 1
         return JobStatus(_state(job, job.asks_left < 0))
 
-    async def result(self, job_id: str) -> Answer:
+    async def result(self, job_id: str, urgency: Urgency = Urgency.ROUTINE) -> Answer:
         job = self._job(job_id)
         match _state(job, job.asks_left <= 0):
             case "ERROR":

@@ -32,6 +32,7 @@ from fundus_relay.pipeline.poll import poll
 from fundus_relay.pipeline.ports import Job, Ports
 from fundus_relay.pipeline.rules import Rules
 from fundus_relay.pipeline.study import report_study
+from fundus_relay.pipeline.urgency import NOBODY, Sender
 from fundus_relay.settings import Destination
 
 RIGHT = {"coding": [{"system": "http://snomed.info/sct", "code": "362502000"}]}
@@ -82,8 +83,11 @@ class World:
         )
     )
 
-    async def accept(self, *entries: Entry, bundle: str | None = "transaction") -> list[Accepted]:
-        answers = await accept(Submitted(entries, bundle), self.ports.ledger, self.ports.archive, self.clock)
+    async def accept(
+        self, *entries: Entry, bundle: str | None = "transaction", sender: Sender = NOBODY
+    ) -> list[Accepted]:
+        submitted = Submitted(entries, bundle)
+        answers = await accept(submitted, self.ports.ledger, self.ports.archive, self.clock, sender)
         return [answer for answer in answers if isinstance(answer, Accepted)]
 
     async def run_jobs(self) -> None:

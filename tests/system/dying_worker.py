@@ -66,8 +66,8 @@ class DeadlyUpload:
         return getattr(self._analyser, name)
 
     @asynccontextmanager
-    async def ready(self) -> AsyncIterator[Any]:  # Any: what hands in
-        async with self._analyser.ready() as hand_in:
+    async def ready(self, *how: Any) -> AsyncIterator[Any]:  # Any: passed on, and what hands in
+        async with self._analyser.ready(*how) as hand_in:
             yield Deadly(SimpleNamespace(hand_in=hand_in), "hand_in", self._when).hand_in
 
 
@@ -81,8 +81,8 @@ class DeadlyCrowd:
         return getattr(self._analyser, name)
 
     @asynccontextmanager
-    async def ready(self) -> AsyncIterator[Any]:  # Any: what hands in
-        async with self._analyser.ready():
+    async def ready(self, *how: Any) -> AsyncIterator[Any]:  # Any: passed on, and what hands in
+        async with self._analyser.ready(*how):
             yield self._hand_in
 
     async def _hand_in(self, *_: object, **__: object) -> None:

@@ -52,6 +52,7 @@ def application(
     public_url: str | None = None,
     silence: timedelta = timedelta(seconds=30),
     ehr_urls: tuple[str, ...] = (),
+    old_after: timedelta | None = None,
     callers: Callers | None = None,
     tracer: Tracer | None = None,
 ) -> FastAPI:
@@ -61,6 +62,7 @@ def application(
         public_url: base of the FHIR endpoint as callers see it; by default as each request addressed it.
         silence: in the middle of a body, after which it is refused.
         ehr_urls: bases under which senders may refer to what the EHR has.
+        old_after: photographs of longer ago are backfill; none without it.
         callers: who may call; everybody by default.
         tracer: of requests that bring something; without one nothing is traced.
     """
@@ -73,7 +75,7 @@ def application(
         redirect_slashes=False,
     )
     reads = Reads(ledger, blobs, clock.now(), public_url, needs_token=callers is not None)
-    writes = Writes(ledger, blobs, archive, studies, clock, limits, max_body_bytes, public_url, ehr_urls)
+    writes = Writes(ledger, blobs, archive, studies, clock, limits, max_body_bytes, public_url, ehr_urls, old_after)
     _route(app, "/fhir", {"POST": writes.exchange})
     _route(app, "/fhir/metadata", {"GET": reads.metadata})
     _route(app, "/fhir/Binary/{id}", {"GET": reads.binary}, is_json=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from email.utils import format_datetime
 
 from starlette.requests import Request
@@ -26,6 +27,7 @@ from fundus_relay.fhir.outcome import MAX_ISSUES_OF_AN_ENTRY, all_well
 from fundus_relay.pipeline.accept import accept
 from fundus_relay.pipeline.ports import Blobs, Clock, ImageArchive, Ledger, StudyArchive
 from fundus_relay.pipeline.receive import Limits, receive
+from fundus_relay.pipeline.urgency import Sender
 
 from .addresses import base_url, id_of, kind_of
 from .body import json_body
@@ -48,13 +50,14 @@ class Writes:
     max_body_bytes: int
     public_url: str | None = None
     ehr_urls: tuple[str, ...] = ()
+    old_after: timedelta | None = None
 
     async def create(self, request: Request) -> Response:
         """POST Type; conditional with If-None-Exist or with criteria in the query, as fhirpy has it."""
         kind = kind_of(request, "type")
         condition = criteria(request, kind)
         entry = await self._one(request, kind)
-        taken = await self._accept_one(replace(entry, method="POST", if_none_exist=condition))
+        taken = await self._accept_one(request, replace(entry, method="POST", if_none_exist=condition))
         return self._answer(request, taken, 201 if taken.is_new else 200)
 
     async def update(self, request: Request) -> Response:
@@ -65,14 +68,16 @@ class Writes:
         if entry.resource.get("id") != id:
             issue = Issue(f"{kind}.id", "value", "the resource's id must be that of the URL", "id-mismatch")
             raise InvalidResource(issue)
-        taken = await self._accept_one(replace(entry, method="PUT", if_match=expected))
+        taken = await self._accept_one(request, replace(entry, method="PUT", if_match=expected))
         return self._answer(request, taken, 201 if taken.is_new and _is_first(taken.resource) else 200)
 
     async def exchange(self, request: Request) -> Response:
         """POST of a transaction or batch Bundle to the base."""
         no_condition(request)
         submitted = with_criteria(await self._received(request, "Bundle"))
-        taken = _in_order(submitted, await accept(submitted, self.ledger, self.studies, self.clock))
+        taken = _in_order(
+            submitted, await accept(submitted, self.ledger, self.studies, self.clock, self._sender(request))
+        )
         wishes, base = _wishes(request), base_url(request, self.public_url)
         if wishes.is_async and (where := _tasks_url(taken, base)):
             return _later(where)
@@ -87,8 +92,12 @@ class Writes:
         pictures = OwnPictures(self.archive, self.ledger, self.blobs, base)
         return await receive(body, self.blobs, pictures, self.limits, expected, Bases((base,), self.ehr_urls))
 
-    async def _accept_one(self, entry: Entry) -> Accepted:
-        (taken,) = await accept(Submitted((entry,)), self.ledger, self.studies, self.clock)
+    def _sender(self, request: Request) -> Sender:
+        caller = request.scope.get("caller")
+        return Sender(caller.name if caller else "", self.old_after)
+
+    async def _accept_one(self, request: Request, entry: Entry) -> Accepted:
+        (taken,) = await accept(Submitted((entry,)), self.ledger, self.studies, self.clock, self._sender(request))
         if isinstance(taken, RelayError):
             raise taken
         return taken

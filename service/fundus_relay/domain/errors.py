@@ -226,6 +226,16 @@ class CreditsExhausted(Unavailable):
     code = "analyser-credits-exhausted"
 
 
+class CreditsReserved(Unavailable):
+    """The credits that remain are kept for images that are more urgent."""
+
+    code = "analyser-credits-reserved"
+
+
+HELD = frozenset({CreditsExhausted.code, CreditsReserved.code})
+"""Why an image waits for credits; the database has an index of these."""
+
+
 class UploadAmbiguous(Unexplained):
     """The upload left us and no answer came: the analysis may or may not have been paid."""
 

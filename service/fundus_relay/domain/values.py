@@ -13,6 +13,7 @@ from .errors import InvalidResource
 from .geometry import Affine, Size
 from .laterality import Laterality
 from .states import AcquisitionState, DeliveryState, ImageState, StudyState
+from .urgency import Urgency
 
 Json = dict[str, Any]  # a FHIR resource or a part of one, as parsed JSON: its shape is FHIR's, not ours
 
@@ -108,6 +109,7 @@ class Study:
         context: `basedOn`, `encounter`, `imagingStudy` references for the report, as the EHR knows them.
         revision: of its report; 0 before the first.
         fingerprint: of what the newest revision says.
+        urgency: of all that belongs to it: its report waits for each of its images.
     """
 
     id: str
@@ -117,6 +119,7 @@ class Study:
     state: StudyState = StudyState.COLLECTING
     revision: int = 0
     fingerprint: str = ""
+    urgency: Urgency = Urgency.ROUTINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,9 @@ class Image:
         is_standin: whether a stand-in answered, no Netra.
         advice: what a quick look had against it before it was sent, by `imaging.precheck`; never a finding.
         trace: where its trace goes on, in the form of W3C's `traceparent`; empty when it has none.
+        urgency: of its study.
+        tenant: who sent it; by name, or empty.
+        place: see `domain.urgency`.
     """
 
     id: str
@@ -217,6 +223,9 @@ class Image:
     is_standin: bool = False
     advice: tuple[str, ...] = ()
     trace: str = ""
+    urgency: Urgency = Urgency.ROUTINE
+    tenant: str = ""
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +236,7 @@ class Waiting:
     job_id: str
     analysing_since: datetime
     trace: str = ""
+    urgency: Urgency = Urgency.ROUTINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +267,7 @@ class Acquisition:
         looked_at: when everything that the archive listed had been tried once since then, or None.
         instances: SOP Instance UID → None once it was fetched, or the code of why it was not.
         trace: as `Image.trace`; its images go on in it.
+        urgency, tenant, place: as of an image.
     """
 
     id: str
@@ -274,6 +285,9 @@ class Acquisition:
     looked_at: datetime | None = None
     instances: Mapping[str, str | None] = field(default_factory=dict)
     trace: str = ""
+    urgency: Urgency = Urgency.ROUTINE
+    tenant: str = ""
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,9 @@ IMAGE_FRAME: Final = profile("image-frame")
 KEPT_BLOB: Final = profile("kept-blob")
 """Extension of a Binary's `data` in our own store: the digest of the bytes. It never leaves us."""
 
+HANDLING: Final = f"{CANONICAL}/CodeSystem/handling"
+"""CodeSystem of what a sender may say in `meta.tag` of how to handle something."""
+
 SID_RESULT: Final = f"{CANONICAL}/sid/result"
 SID_REPORT: Final = f"{CANONICAL}/sid/report"
 SID_IMAGE: Final = f"{CANONICAL}/sid/image"

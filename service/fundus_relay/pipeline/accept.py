@@ -22,11 +22,12 @@ from .imaging_studies import AskedStudy, take_studies
 from .ownership import check_found, check_groups, check_studies
 from .photographs import Photograph, photograph_of, take_photographs
 from .ports import Clock, Ledger, StudyArchive, Transaction
+from .urgency import NOBODY, Sender, urgency_of
 from .withdrawal import take_back
 
 
 async def accept(
-    submitted: Submitted, ledger: Ledger, archive: StudyArchive, clock: Clock
+    submitted: Submitted, ledger: Ledger, archive: StudyArchive, clock: Clock, sender: Sender = NOBODY
 ) -> list[Accepted | RelayError]:
     """Take a request over; the answers stand in the order of its entries.
 
@@ -35,11 +36,11 @@ async def accept(
     """
     with _traced(submitted.entries) as entries:
         if submitted.bundle != "batch":
-            return [*await _accept_together(entries, ledger, archive, clock)]
+            return [*await _accept_together(entries, ledger, archive, clock, sender)]
         answers: list[Accepted | RelayError] = []
         for entry in entries:
             try:
-                answers += await _accept_together([entry], ledger, archive, clock)
+                answers += await _accept_together([entry], ledger, archive, clock, sender)
             except RelayError as why:
                 answers.append(why)
         return answers
@@ -68,7 +69,7 @@ class _Placed:
 
 
 async def _accept_together(
-    entries: Sequence[Entry], ledger: Ledger, archive: StudyArchive, clock: Clock
+    entries: Sequence[Entry], ledger: Ledger, archive: StudyArchive, clock: Clock, sender: Sender
 ) -> list[Accepted]:
     async with ledger.transaction() as tx:
         await tx.hold([name for entry in entries if (name := _contended_name(entry))])
@@ -90,12 +91,15 @@ async def _accept_together(
             stored, is_new = await tx.resources.put(_stored_form(p, links), is_fresh=p.entry.method == "POST")
             answers[p.reference] = Accepted(stored, is_new)
             if stored["resourceType"] == "ImagingStudy":
-                studies.append(AskedStudy(p.entry, stored, is_new))
+                studies.append(AskedStudy(p.entry, stored, is_new, sender))
             if p.entry.picture is not None:
                 photograph = photograph_of(p.entry, p.entry.picture, stored, known)
-                await check_groups(p.entry, photograph.subject, known, tx)
+                groups = await check_groups(p.entry, photograph.subject, known, tx)
                 await check_studies(p.entry, known, tx)
-                photographs.append(photograph)
+                urgency = await urgency_of(
+                    p.entry.resource, groups, known, tx, now=clock.now(), old_after=sender.old_after
+                )
+                photographs.append(replace(photograph, urgency=urgency, tenant=sender.tenant))
         tasks = await take_photographs(photographs, known, tx, clock)
         tasks |= await take_studies(studies, photographs, known, archive, tx, clock)
         return [replace(answers[p.reference], task_id=tasks.get(answers[p.reference].resource["id"])) for p in placed]

@@ -252,7 +252,7 @@ async def _begin_journeys(
         submission = next(each for each in await tx.submissions(study.id) if each.id == now.submission_id)
         media = dict(submission.image_media)
         for frame in range(1, fetched.picture.frames + 1):
-            image = await _add_frame(frame, fetched, eye, study, asking, tx, ports)
+            image = await _add_frame(frame, fetched, eye, study, asking, now.tenant, tx, ports)
             media[image.id] = image.media_id
         await tx.save_submission(replace(submission, image_media=media))
         await _record(now, fetched.dicom.name.instance, None, tx)
@@ -266,6 +266,7 @@ async def _add_frame(
     eye: Laterality | None,
     study: Study,
     asking: Json,
+    tenant: str,
     tx: Transaction,
     ports: Ports,
 ) -> Image:
@@ -287,6 +288,8 @@ async def _add_frame(
             state=ImageState.RECEIVED,
             since=ports.clock.now(),
             trace=tracing.own(),
+            urgency=study.urgency,
+            tenant=tenant,
         )
     )
     if not is_new and image.state is not ImageState.CANCELLED:  # it is here already, perhaps under another name

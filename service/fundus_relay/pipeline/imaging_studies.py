@@ -21,6 +21,7 @@ from .ownership import check_groups, is_about_another
 from .photographs import Photograph, context_of, subject_at_ehr
 from .ports import Clock, Job, StudyArchive, Transaction
 from .tasks import open_task, refresh_tasks
+from .urgency import Sender, urgency_of
 from .withdrawal import withdraw_media
 
 _GONE = AcquisitionState.CANCELLED
@@ -28,11 +29,12 @@ _GONE = AcquisitionState.CANCELLED
 
 @dataclass(frozen=True, slots=True)
 class AskedStudy:
-    """An ImagingStudy of a request, as it is stored now, and whether that added a version."""
+    """An ImagingStudy of a request, as it is stored now, whether that added a version, and who sent it."""
 
     entry: Entry
     stored: Json
     is_new: bool
+    sender: Sender
 
 
 async def take_studies(
@@ -96,15 +98,16 @@ async def _ask(each: AskedStudy, address: str, known: Mapping[str, Known], tx: T
     entry, stored = each.entry, each.stored
     uid = _uid(entry)
     subject = subject_at_ehr(entry, known)
-    await check_groups(entry, subject, known, tx)
+    before = await check_groups(entry, subject, known, tx)
+    now = clock.now()
+    urgency = await urgency_of(entry.resource, before, known, tx, now=now, old_after=each.sender.old_after)
     await _refuse_another_study(each, uid, tx)
     itself = {"reference": f"ImagingStudy/{stored['id']}", "type": "ImagingStudy"}
     named = at_ehr({"reference": entry.element, "type": "ImagingStudy"}, known) or itself
     context = context_of(
         {**entry.resource, "partOf": [{"reference": entry.element}]}, {**stored, "partOf": [itself]}, known
     )
-    study = await tx.open_study(key_of(subject, named["reference"]), subject, context)
-    now = clock.now()
+    study = await tx.open_study(key_of(subject, named["reference"]), subject, context, urgency)
     wanted = Acquisition(
         id=str(uuid4()),
         study_id=study.id,
@@ -116,6 +119,8 @@ async def _ask(each: AskedStudy, address: str, known: Mapping[str, Known], tx: T
         since=now,
         asked_at=now,
         trace=entry.trace,
+        urgency=study.urgency,
+        tenant=each.sender.tenant,
     )
     acquisition, is_first = await tx.open_acquisition(wanted)
     if is_first:

@@ -111,7 +111,7 @@ async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
     await _know_credits(ports)
     sending: Image | None = None
     try:
-        async with ports.analyser.ready() as hand_in:
+        async with ports.analyser.ready(image.urgency) as hand_in:
             picture = await kept(image.prepared.sha256, ports)
             # only now, so that nothing slow lies between `sending` and the upload
             sending = await _commit_to_send(image, ports)
@@ -170,7 +170,7 @@ async def fetch_answer(image: Image, ports: Ports, rules: Rules) -> bool:
     """analysing → answered, once the poll saw the analyser's end of it."""
     assert image.job_id is not None and image.prepared is not None  # noqa: S101 - as in send_image
     try:
-        answer = await ports.analyser.result(image.job_id)
+        answer = await ports.analyser.result(image.job_id, image.urgency)
         analysis = interpret(answer.analysis, image.prepared)
     except (AnswerNotUnderstood, Rejected) as why:
         return await end(image, ImageState.PARKED, why, ports)

@@ -21,20 +21,26 @@ def is_about_another(before: Json, now: Json) -> bool:
     return any(before["subject"].get(name) != now["subject"].get(name) for name in ("reference", "identifier"))
 
 
-async def check_groups(entry: Entry, subject: Json, known: Mapping[str, Known], tx: Transaction) -> None:
+async def check_groups(entry: Entry, subject: Json, known: Mapping[str, Known], tx: Transaction) -> list[Json]:
     """See that stored orders, encounters and studies that a Media names are about its patient.
 
     Args:
         subject: the patient as the EHR knows it.
 
+    Returns:
+        Those that are stored.
+
     Raises: InvalidResource.
     """
+    stored: list[Json] = []
     for reference in grouping(entry.resource):
         group = await _stored(reference.get("reference", ""), known, tx)
         owner = await _owner(group, known, tx) if group is not None else None
         if owner is not None and owner != subject["reference"]:
             text = "the order, encounter or study that this Media names is about somebody else, or names them otherwise"
             raise InvalidResource(Issue(f"{entry.element}.subject", "conflict", text, "patient-mismatch"))
+        stored += [group] if group is not None else []
+    return stored
 
 
 async def check_studies(entry: Entry, known: Mapping[str, Known], tx: Transaction) -> None:

@@ -10,6 +10,7 @@ from uuid import uuid4
 from fundus_relay.domain.errors import InvalidResource, Issue, PatientMismatch
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.states import ImageState
+from fundus_relay.domain.urgency import Urgency
 from fundus_relay.domain.values import Entry, Image, Json, StoredPicture, Study, Submission
 from fundus_relay.fhir.intake.submission import captured, laterality
 from fundus_relay.fhir.search_dates import intervals
@@ -24,13 +25,15 @@ from .withdrawal import send_anew
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """A Media with its picture, as stored, and the study that it belongs to."""
+    """A Media with its picture, as stored, the study that it belongs to, how urgent it is, and who sent it."""
 
     entry: Entry
     picture: StoredPicture
     stored: Json
     subject: Json
     study_key: str
+    urgency: Urgency = Urgency.ROUTINE
+    tenant: str = ""
 
 
 def photograph_of(entry: Entry, picture: StoredPicture, stored: Json, known: dict[str, Known]) -> Photograph:
@@ -75,7 +78,7 @@ async def _take(
     entry, picture, stored = photograph.entry, photograph.picture, photograph.stored
     context = context_of(entry.resource, stored, known)
     await _refuse_another_patient(entry, stored, tx)
-    study = await tx.open_study(photograph.study_key, photograph.subject, context)
+    study = await tx.open_study(photograph.study_key, photograph.subject, context, photograph.urgency)
     image, is_new = await tx.add_image(
         Image(
             id=str(uuid4()),
@@ -88,6 +91,8 @@ async def _take(
             state=ImageState.RECEIVED,
             since=clock.now(),
             trace=entry.trace,
+            urgency=study.urgency,
+            tenant=photograph.tenant,
         )
     )
     _refuse_the_future(entry, clock)

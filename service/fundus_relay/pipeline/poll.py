@@ -75,7 +75,7 @@ async def _ask(due: Sequence[Waiting], ports: Ports, rules: Rules) -> None:
 async def _sort(waiting: Waiting, found: _Round, ports: Ports, rules: Rules) -> None:
     """Ask for one image. An analyser out of reach is no silence of the analyser: the image is simply asked again."""
     try:
-        literal = (await ports.analyser.status(waiting.job_id)).literal
+        literal = (await ports.analyser.status(waiting.job_id, waiting.urgency)).literal
     except Unavailable as why:
         found.later.append(waiting)
         found.unanswered.append(why)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from fundus_relay.domain.dicom import InstanceName, ListedInstance
 from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageState
+from fundus_relay.domain.urgency import Urgency
 from fundus_relay.domain.values import (
     Acquisition,
     Answer,
@@ -179,18 +180,20 @@ class Analyser(Protocol):
         """
         ...
 
-    def ready(self) -> AbstractAsyncContextManager[HandIn]:
+    def ready(self, urgency: Urgency = Urgency.ROUTINE) -> AbstractAsyncContextManager[HandIn]:
         """Wait for a turn and a token, so that the picture leaves at once when it is handed in; for one picture.
+
+        Of those that wait in one process the most urgent gets the next turn, here and below.
 
         Raises, on entering: AnalyserUnavailable, CredentialsRefused, StoreUnavailable.
         """
         ...
 
-    async def status(self, job_id: str) -> JobStatus:
+    async def status(self, job_id: str, urgency: Urgency = Urgency.ROUTINE) -> JobStatus:
         """How far the job is. Raises AnalyserUnavailable, AnalyserRefused, AnswerNotUnderstood."""
         ...
 
-    async def result(self, job_id: str) -> Answer:
+    async def result(self, job_id: str, urgency: Urgency = Urgency.ROUTINE) -> Answer:
         """The result of a job that ended. Raises AnalyserUnavailable, AnalyserRefused, AnswerNotUnderstood."""
         ...
 
@@ -268,8 +271,12 @@ class Transaction(Protocol):
         """Let nobody else hold any of these names before this transaction ends; waits. Order does not matter."""
         ...
 
-    async def open_study(self, key: str, subject: Json, context: Json) -> Study:
-        """The study of that key, made if new, locked till the end of the transaction."""
+    async def open_study(self, key: str, subject: Json, context: Json, urgency: Urgency = Urgency.ROUTINE) -> Study:
+        """The study of that key, made if new, locked till the end of the transaction.
+
+        Args:
+            urgency: at least; one that is less urgent so far becomes so with all that belongs to it.
+        """
         ...
 
     async def study(self, study_id: str) -> Study | None:
@@ -279,7 +286,10 @@ class Transaction(Protocol):
     async def save_study(self, study: Study) -> None: ...
 
     async def add_image(self, image: Image) -> tuple[Image, bool]:
-        """Add, or return the one that this study already has with equal bytes; True when added."""
+        """Add, or return the one that this study already has with equal bytes; True when added.
+
+        Its place, and that of an acquisition, is chosen here; see `domain.urgency`.
+        """
         ...
 
     async def image(self, image_id: str) -> Image | None:
@@ -403,7 +413,7 @@ class Transaction(Protocol):
         ...
 
     async def enqueue(self, job: Job, id: str, *, at: datetime | None = None) -> None:
-        """Run the job after this transaction committed.
+        """Run the job after this transaction committed, the more urgent first, and senders in turn.
 
         A job for later is not queued at all: the row's `due_at`, set in this transaction too, is the wait, and
         reconcile brings the job when it has passed.
@@ -471,7 +481,7 @@ class Ledger(Protocol):
     def transaction(self) -> AbstractAsyncContextManager[Transaction]: ...
 
     async def due_for_poll(self, now: datetime, limit: int) -> Sequence[Waiting]:
-        """Images that are `analysing`, not yet seen as ended, with `due_at` passed; oldest due first."""
+        """Images that are `analysing`, not yet seen as ended, with `due_at` passed; urgent first, then oldest due."""
         ...
 
     async def postpone_polls(self, image_ids: Sequence[str], until: Sequence[datetime], reason: str | None) -> None:

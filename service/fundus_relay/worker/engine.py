@@ -12,7 +12,7 @@ procrastinate_notify_queue_job_inserted_v1 notifies).
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -54,23 +54,26 @@ class Engine:
     def __init__(self) -> None:
         self._app = App(connector=PsycopgConnector())
 
-    async def enqueue(self, connection: Connection, jobs: Sequence[tuple[Job, str]], *, is_first: bool = False) -> None:
+    async def enqueue(
+        self, connection: Connection, jobs: Mapping[tuple[Job, str], int], *, is_first: bool = False
+    ) -> None:
         """Queue jobs on our connection: they exist when, and only when, its transaction commits.
 
         Args:
+            jobs: with their priority; the highest is run first.
             is_first: nobody can have asked for any of them before.
         """
         if is_first:
             await self._defer(connection, jobs)
             return
-        missing = list(jobs)
+        missing = dict(jobs)
         while True:
             waiting = await _keep_waiting(connection, missing)
-            missing = [job for job in missing if _key(*job) not in waiting]
+            missing = {job: priority for job, priority in missing.items() if _key(*job) not in waiting}
             if not missing or await self._defer_unless_waiting(connection, missing):
                 return
 
-    async def _defer_unless_waiting(self, connection: Connection, jobs: Sequence[tuple[Job, str]]) -> bool:
+    async def _defer_unless_waiting(self, connection: Connection, jobs: Mapping[tuple[Job, str], int]) -> bool:
         """Add jobs; False, and nothing is added, when somebody was faster with one of them."""
         try:
             async with connection.transaction():
@@ -79,18 +82,20 @@ class Engine:
             return False
         return True
 
-    async def _defer(self, connection: Connection, jobs: Sequence[tuple[Job, str]]) -> None:
+    async def _defer(self, connection: Connection, jobs: Mapping[tuple[Job, str], int]) -> None:
         try:
-            await self._app.job_manager.batch_defer_jobs_async([self._job(*job) for job in jobs], connection)
+            await self._app.job_manager.batch_defer_jobs_async(
+                [self._job(*job, priority) for job, priority in jobs.items()], connection
+            )
         except ConnectorException as exc:
             if isinstance(exc.__cause__, psycopg.Error):
                 raise exc.__cause__ from None  # the pool turns it into our error
             raise
 
-    def _job(self, kind: Job, id: str) -> QueuedJob:
+    def _job(self, kind: Job, id: str, priority: int) -> QueuedJob:
         key = _key(kind, id)
         return self._app.configure_task(
-            kind.value, queue=QUEUE_OF[kind], lock=key, queueing_lock=key, task_kwargs={"id": id}
+            kind.value, queue=QUEUE_OF[kind], lock=key, queueing_lock=key, priority=priority, task_kwargs={"id": id}
         ).job
 
 
@@ -98,16 +103,20 @@ def _key(kind: Job, id: str) -> str:
     return f"{kind.value}:{id}"
 
 
-async def _keep_waiting(connection: Connection, jobs: Sequence[tuple[Job, str]]) -> set[str]:
+async def _keep_waiting(connection: Connection, jobs: Mapping[tuple[Job, str], int]) -> set[str]:
     """Keep those of the jobs that wait already from starting before our commit, and wake them by it.
+
+    One that has become more urgent meanwhile moves up.
 
     Returns:
         Their keys.
     """
     found = await connection.execute(
-        "update engine.procrastinate_jobs set scheduled_at = null"
-        " where queueing_lock = any(%s) and status = 'todo' returning queueing_lock, queue_name",
-        [[_key(*job) for job in jobs]],
+        "update engine.procrastinate_jobs as queued"
+        " set scheduled_at = null, priority = greatest(queued.priority, asked.priority)"
+        " from unnest(%s::text[], %s::int[]) as asked (key, priority)"
+        " where queueing_lock = asked.key and status = 'todo' returning queueing_lock, queue_name",
+        [[_key(*job) for job in jobs], list(jobs.values())],
     )
     rows = await found.fetchall()
     for queue in {row[1] for row in rows}:

@@ -85,8 +85,8 @@ class _CountedLedger(_Counted):
 
 class _CountedAnalyser(_Counted):
     @asynccontextmanager
-    async def ready(self) -> AsyncIterator[Any]:  # Any: what hands in
-        async with self._port.ready() as hand_in:
+    async def ready(self, *how: Any) -> AsyncIterator[Any]:  # Any: passed on, and what hands in
+        async with self._port.ready(*how) as hand_in:
 
             async def counted(*arguments: Any, **named: Any) -> Any:  # Any: passed on
                 self._steps.step("upload")

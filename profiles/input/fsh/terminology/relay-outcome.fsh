@@ -67,6 +67,7 @@ Description: "Codes of an OperationOutcome's issues: of one element of a request
 * #error "about a request, a delivery or an analysis"
   * #analyser-credentials-refused "analyser credentials refused" "The analyser refuses our account; an operator must mend it, the images wait."
   * #analyser-credits-exhausted "analyser credits exhausted" "The analyser's account has no credits left."
+  * #analyser-credits-reserved "analyser credits reserved" "The credits that remain are kept for images that are more urgent."
   * #analyser-declined "analyser declined" "The analyser takes nothing now for a reason that its document does not list; after some tries it is parked."
   * #analyser-refused "analyser refused" "The analyser does not take this picture."
   * #analyser-unavailable "analyser unavailable" "The analyser cannot be reached or has a passing fault; nothing was sent, or nothing that costs."

@@ -24,6 +24,7 @@ Description: "Business states and reasons of a Task. A reason may be the code of
   * #analyser-unavailable "the analyser cannot be reached now"
   * #analyser-declined "the analyser does not take the picture for a reason that is not known"
   * #analyser-credits-exhausted "the analyser's account has no credits left"
+  * #analyser-credits-reserved "the credits that the analyser's account has left are kept for more urgent photographs"
   * #analyser-credentials-refused "the analyser refuses the account"
   * #analyser-refused "the analyser does not take this picture"
   * #archive-unavailable "the archive cannot be reached now"

@@ -21,6 +21,7 @@ from fundus_relay.domain.errors import (
     RelayError,
     UploadAmbiguous,
 )
+from fundus_relay.domain.urgency import Urgency
 from fundus_relay.domain.values import Answer, JobStatus, Upload
 from fundus_relay.netra.forms import UploadForm, job_form, token_form
 from fundus_relay.netra.replies import (
@@ -79,8 +80,8 @@ class NetraAnalyser:
         return (await self._tokens.ask_afresh()).remaining
 
     @asynccontextmanager
-    async def ready(self) -> AsyncIterator[HandIn]:
-        async with self._turns.turn():
+    async def ready(self, urgency: Urgency = Urgency.ROUTINE) -> AsyncIterator[HandIn]:
+        async with self._turns.turn(urgency):
             token = await self._tokens.current()
 
             async def hand_in(picture: bytes, media_type: str, label: str) -> Upload:
@@ -104,25 +105,28 @@ class NetraAnalyser:
             raise
         return Upload(taken.job_id, taken.remaining, reply.is_standin)
 
-    async def status(self, job_id: str) -> JobStatus:
-        return await self._question("getStatus", job_id, lambda reply: JobStatus(read_status(reply.members, job_id)))
+    async def status(self, job_id: str, urgency: Urgency = Urgency.ROUTINE) -> JobStatus:
+        def understand(reply: Reply) -> JobStatus:
+            return JobStatus(read_status(reply.members, job_id))
 
-    async def result(self, job_id: str) -> Answer:
+        return await self._question("getStatus", job_id, understand, urgency)
+
+    async def result(self, job_id: str, urgency: Urgency = Urgency.ROUTINE) -> Answer:
         def understand(reply: Reply) -> Answer:
             read = read_result(reply.members, job_id)
             if read is None:
                 raise AnalyserUnavailable("getResult: the job has not ended")
             return Answer(read.analysis, read.used_on, reply.is_standin)
 
-        return await self._question("getResult", job_id, understand)
+        return await self._question("getResult", job_id, understand, urgency)
 
-    async def _question(self, call: str, job_id: str, read: Callable[[Reply], T]) -> T:
+    async def _question(self, call: str, job_id: str, read: Callable[[Reply], T], urgency: Urgency) -> T:
         async def ask(token: str) -> T:
             with metrics.timed(metrics.analyser_seconds, call):
                 return read(await self._wire.ask(call, job_form(token, job_id)))
 
         try:
-            async with self._turns.turn():
+            async with self._turns.turn(urgency):
                 return await self._with(await self._tokens.current(), ask)
         except Refused as why:
             if why.why is Refusal.OTHER:  # of this job; waiting does not change it

@@ -2,7 +2,8 @@
 
 How this works. A turn is a row with a holder and a time; while the call lasts its process puts the time off, so the
 turn of one that died is free after `LEASE`. Who finds no row free waits in front of it with a lock that the database
-hands on in the order of asking, so no process with many calls keeps another from having its one. A call that may not
+hands on in the order of asking, so no process with many calls keeps another from having its one; within a process the
+most urgent call goes first. A call that may not
 begin yet takes its place in `analyser_pace` and waits for it. The rows tell how many calls there are even when the
 database was restarted meanwhile; while it is away no call begins.
 """
@@ -10,6 +11,8 @@ database was restarted meanwhile; while it is away no call begins.
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
@@ -20,6 +23,7 @@ import psycopg
 
 from fundus_relay.adapters.database.pool import Pool, connected
 from fundus_relay.domain.errors import StoreUnavailable
+from fundus_relay.domain.urgency import Urgency, priority
 from fundus_relay.pipeline.ports import Clock
 
 LEASE = timedelta(seconds=20)
@@ -50,21 +54,47 @@ _PACE = """
 class Turns(Protocol):
     """Who may call the analyser."""
 
-    def turn(self) -> AbstractAsyncContextManager[None]:
+    def turn(self, urgency: Urgency = Urgency.ROUTINE) -> AbstractAsyncContextManager[None]:
         """Wait until one more call may begin, and have it until the context ends. Raises StoreUnavailable."""
         ...
 
 
 class TurnsHere:
-    """Turns of this process alone."""
+    """Turns of this process alone; who waits gets one by urgency, then in the order of asking."""
 
     def __init__(self, most: int) -> None:
-        self._turns = asyncio.Semaphore(most)
+        self._free = most
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._asked = itertools.count()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        async with self._turns:
+    async def turn(self, urgency: Urgency = Urgency.ROUTINE) -> AsyncIterator[None]:
+        await self._take(urgency)
+        try:
             yield
+        finally:
+            self._hand_on()
+
+    async def _take(self, urgency: Urgency) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        handed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (-priority(urgency, 0), next(self._asked), handed))
+        try:
+            await handed
+        except asyncio.CancelledError:
+            if not handed.cancelled():  # it was handed to us while we were told to give up
+                self._hand_on()
+            raise
+
+    def _hand_on(self) -> None:
+        while self._waiting:
+            _, _, next_one = heapq.heappop(self._waiting)
+            if not next_one.done():
+                next_one.set_result(None)
+                return
+        self._free += 1
 
 
 class TurnsEverywhere:
@@ -80,14 +110,14 @@ class TurnsEverywhere:
         self._most = most
         self._gap = gap
         self._lease = lease
-        self._here = asyncio.Semaphore(most)
+        self._here = TurnsHere(most)
         self._asking = asyncio.Lock()
         self._held: set[UUID] = set()
         self._keeping: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        async with self._here:
+    async def turn(self, urgency: Urgency = Urgency.ROUTINE) -> AsyncIterator[None]:
+        async with self._here.turn(urgency):
             holder = uuid4()
             try:
                 await self._take(holder)

@@ -10,6 +10,7 @@ from typing import Any
 from psycopg.rows import DictRow, dict_row
 
 from fundus_relay.domain.errors import StoreUnavailable
+from fundus_relay.domain.urgency import Urgency
 from fundus_relay.domain.values import Waiting
 from fundus_relay.pipeline.ports import Census, Clock, Job, Parked, PutOff
 
@@ -19,30 +20,40 @@ from .transaction import Enqueue, PostgresTransaction
 
 _OVERDUE = """
     with due as (
-        (select 1 as turn, 'delivery' as job, id, due_at, since from delivery
+        (select 1 as turn, 'delivery' as job, id, null as urgency, 0 as place, due_at, since from delivery
           where state in ('due', 'writing') and (due_at is null or due_at <= %(now)s))
         union all
-        (select 2, 'image', id, due_at, since from image
+        (select 2, 'image', id, urgency, place, due_at, since from image
           where (state in ('received', 'prepared', 'sending') or (state = 'analysing' and job_status is not null))
             and (due_at is null or due_at <= %(now)s))
         union all
-        (select 3, 'acquisition', id, due_at, since from acquisition
+        (select 3, 'acquisition', id, urgency, place, due_at, since from acquisition
           where state = 'due' and (due_at is null or due_at <= %(now)s))
         union all
-        (select 0, 'study', study_id, null, min(at) from study_look group by study_id)
+        (select 0, 'study', study_id, null, 0, null, min(at) from study_look group by study_id)
     )
     select job, id from due
      where not exists (select from engine.procrastinate_jobs as queued
                         where queued.queueing_lock = due.job || ':' || due.id::text and queued.status = 'todo')
        and not exists (select from engine.procrastinate_jobs as running
                         where running.lock = due.job || ':' || due.id::text and running.status = 'doing')
-     order by turn, coalesce(due_at, since)
+     order by turn, urgency desc, place, coalesce(due_at, since)
      limit %(limit)s
 """
 """Job and id of every row that could go on and has no live job; the two probes use the engine's own unique indexes.
 
 Source: Procrastinate 3.10 schema, procrastinate_jobs_queueing_lock_idx_v1 and procrastinate_jobs_lock_idx_v1.
 """
+
+_DUE_FOR_POLL = """
+    select due.* from unnest(array['urgent', 'routine', 'backfill']) with ordinality as asked (urgency, turn),
+           lateral (select id, job_id, analysing_since, trace, urgency, due_at from image
+                     where state = 'analysing' and job_status is null
+                       and image.urgency = asked.urgency and due_at <= %(now)s
+                     order by due_at limit %(limit)s) as due
+     order by turn, due_at limit %(limit)s
+"""
+"""Each by the index, so that a backlog of one urgency is not sorted for another."""
 
 _PARKED = """
     select 'image' as subject, image.id, state, reason, since, array[media_id] as media,
@@ -109,11 +120,13 @@ class PostgresLedger:
 
     async def due_for_poll(self, now: datetime, limit: int) -> Sequence[Waiting]:
         rows = await self._run(
-            "select id, job_id, analysing_since, trace from image"
-            " where state = 'analysing' and job_status is null and due_at <= %s order by due_at limit %s",
-            [now, limit],
+            _DUE_FOR_POLL,
+            {"now": now, "limit": limit},
         )
-        return [Waiting(str(row["id"]), row["job_id"], row["analysing_since"], row["trace"]) for row in rows]
+        return [
+            Waiting(str(row["id"]), row["job_id"], row["analysing_since"], row["trace"], Urgency(row["urgency"]))
+            for row in rows
+        ]
 
     async def postpone_polls(self, image_ids: Sequence[str], until: Sequence[datetime], reason: str | None) -> None:
         await self._run(

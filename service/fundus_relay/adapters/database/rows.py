@@ -13,6 +13,7 @@ from fundus_relay.domain.dicom import InstanceName
 from fundus_relay.domain.geometry import Affine, Box, Size
 from fundus_relay.domain.laterality import Laterality
 from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageState, StudyState
+from fundus_relay.domain.urgency import Urgency
 from fundus_relay.domain.values import (
     Acquisition,
     CreditMark,
@@ -36,6 +37,7 @@ def study_of(row: Row) -> Study:
         state=StudyState(row["state"]),
         revision=row["revision"],
         fingerprint=row["fingerprint"],
+        urgency=Urgency(row["urgency"]),
     )
 
 
@@ -64,6 +66,9 @@ def image_of(row: Row) -> Image:
         is_standin=row["is_standin"],
         advice=tuple(row["advice"]),
         trace=row["trace"],
+        urgency=Urgency(row["urgency"]),
+        tenant=row["tenant"],
+        place=row["place"],
     )
 
 
@@ -94,6 +99,9 @@ def acquisition_of(row: Row) -> Acquisition:
         looked_at=row["looked_at"],
         instances=row["instances"],
         trace=row["trace"],
+        urgency=Urgency(row["urgency"]),
+        tenant=row["tenant"],
+        place=row["place"],
     )
 
 

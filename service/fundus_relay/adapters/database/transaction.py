@@ -8,6 +8,7 @@ each once and in one order: transactions that want the same jobs wait for each o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from psycopg.sql import SQL, Composable, Identifier, Placeholder
 from psycopg.types.json import Jsonb
 
 from fundus_relay import tracing
+from fundus_relay.domain.errors import HELD
 from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.states import (
     ACQUISITION_MOVES,
@@ -27,6 +29,7 @@ from fundus_relay.domain.states import (
     DeliveryState,
     ImageState,
 )
+from fundus_relay.domain.urgency import Urgency, priority
 from fundus_relay.domain.values import Acquisition, CreditMark, Delivery, Image, Json, StoredPicture, Study, Submission
 from fundus_relay.pipeline.ports import Clock, Job
 
@@ -40,9 +43,9 @@ class Enqueue(Protocol):
     """Hands jobs to the engine on our connection: they exist when, and only when, our transaction commits."""
 
     async def __call__(
-        self, connection: Connection, jobs: Sequence[tuple[Job, str]], *, is_first: bool = False
+        self, connection: Connection, jobs: Mapping[tuple[Job, str], int], *, is_first: bool = False
     ) -> None:
-        """Queue jobs; with `is_first`, their rows are new, so nobody can have asked for them before."""
+        """Queue jobs by priority; with `is_first`, their rows are new, so nobody can have asked for them before."""
 
 
 _AT_ONCE = 50
@@ -59,6 +62,33 @@ _MARK = """
 """
 """One statement, so that an upload which ends meanwhile is either under way or counted as confirmed, never neither."""
 
+_RANKS = """
+    select id, urgency, place from image where id = any(%(ids)s)
+    union all
+    select id, urgency, place from acquisition where id = any(%(ids)s)
+    union all
+    select study_id, urgency, place from image where study_id = any(%(ids)s)
+    union all
+    select delivery.id, urgency, place from delivery join image using (study_id) where delivery.id = any(%(ids)s)
+"""
+
+
+def _place(table: str, waits: str) -> SQL:
+    """The next place of a tenant; two looks at an index, however much there is. See `domain.urgency`."""
+    return SQL(
+        "greatest("  # noqa: S608 - of constants
+        f"coalesce((select min(place) from {table} where {waits} and urgency = %(urgency)s and due_at is null), 0),"
+        f"coalesce((select max(place) + 1 from {table} where {waits} and urgency = %(urgency)s"
+        "           and tenant = %(tenant)s), 0)"
+        ")"
+    )
+
+
+_PLACES = {
+    "image": _place("image", "state in ('received', 'prepared')"),
+    "acquisition": _place("acquisition", "state = 'due'"),
+}
+
 
 class PostgresTransaction:
     """See `ports.Transaction`."""
@@ -70,6 +100,7 @@ class PostgresTransaction:
         self.moves: list[Move] = []
         self._jobs: set[tuple[Job, str]] = set()
         self._added: set[str] = set()  # ids of rows that exist since this transaction
+        self._priorities: dict[str, int] = {}  # of jobs, by the id of a row that was seen here
 
     async def hold(self, names: Sequence[str]) -> None:
         if not names:
@@ -80,13 +111,43 @@ class PostgresTransaction:
             [list(names)],
         )
 
-    async def open_study(self, key: str, subject: Json, context: Json) -> Study:
+    async def open_study(self, key: str, subject: Json, context: Json, urgency: Urgency = Urgency.ROUTINE) -> Study:
         rows = await self._run(
-            "insert into study (id, key, subject, context, state) values (%s, %s, %s, %s, 'collecting')"
+            "insert into study (id, key, subject, context, state, urgency) values (%s, %s, %s, %s, 'collecting', %s)"
             " on conflict (key) do update set state = study.state returning *",  # an update that only locks
-            [str(uuid4()), key, Jsonb(subject), Jsonb(context)],
+            [str(uuid4()), key, Jsonb(subject), Jsonb(context), urgency],
         )
-        return study_of(rows[0])
+        study = study_of(rows[0])
+        return study if study.urgency >= urgency else await self._hurry(study, urgency)
+
+    async def _hurry(self, study: Study, urgency: Urgency) -> Study:
+        """Make all of a study more urgent; what waits in the queue, or for credits, is called again for it."""
+        of_it = {"study": study.id, "urgency": urgency, "held": list(HELD)}
+        await self._do("update study set urgency = %(urgency)s where id = %(study)s", of_it)
+        images = await self._run(
+            "update image set urgency = %(urgency)s, place = 0,"
+            " due_at = case when state = 'prepared' and reason = any(%(held)s) then null else due_at end"
+            " where study_id = %(study)s and urgency < %(urgency)s returning *",
+            of_it,
+        )
+        acquisitions = await self._run(
+            "update acquisition set urgency = %(urgency)s, place = 0"
+            " where study_id = %(study)s and urgency < %(urgency)s returning *",
+            of_it,
+        )
+        self._see(*images, *acquisitions)
+        waiting = (ImageState.RECEIVED, ImageState.PREPARED)
+        for row in images:
+            if row["due_at"] is None and (row["state"] in waiting or row["job_status"] is not None):
+                await self.enqueue(Job.IMAGE, str(row["id"]))
+        for row in acquisitions:
+            if row["due_at"] is None and row["state"] == AcquisitionState.DUE:
+                await self.enqueue(Job.ACQUISITION, str(row["id"]))
+        for delivery in await self.deliveries(study.id):
+            if delivery.due_at is None and delivery.state is DeliveryState.DUE:
+                await self.enqueue(Job.DELIVERY, delivery.id)
+        await self.enqueue(Job.STUDY, study.id)
+        return replace(study, urgency=urgency)
 
     async def study(self, study_id: str) -> Study | None:
         row = await self._locked("study", study_id)
@@ -108,6 +169,7 @@ class PostgresTransaction:
             "select * from image where study_id = %s and source_sha256 = %s and source_frame = %s for no key update",
             [image.study_id, source.sha256, source.frame],
         )
+        self._see(rows[0])
         return image_of(rows[0]), False
 
     async def image(self, image_id: str) -> Image | None:
@@ -115,7 +177,9 @@ class PostgresTransaction:
         return image_of(row) if row else None
 
     async def images(self, study_id: str) -> Sequence[Image]:
-        return [image_of(row) for row in await self._of_study("image", study_id, "arrival")]
+        rows = await self._of_study("image", study_id, "arrival")
+        self._see(*rows)
+        return [image_of(row) for row in rows]
 
     async def image_of_media(self, media_id: str, sha256: str) -> Image | None:
         rows = await self._run(  # one Media is one frame
@@ -151,9 +215,11 @@ class PostgresTransaction:
         rows = await self._run(
             "update image set job_status = seen.status, due_at = null, reason = null"
             " from unnest(%s::uuid[], %s::text[]) as seen (id, status)"
-            " where image.id = seen.id and state = 'analysing' and job_status is null returning image.id",
+            " where image.id = seen.id and state = 'analysing' and job_status is null"
+            " returning image.id, study_id, urgency, place",
             [list(ended), list(ended.values())],
         )
+        self._see(*rows)
         for row in rows:
             await self._journal("image", str(row["id"]), ImageState.ANALYSING, ImageState.ANALYSING, "analyser-ended")
         return [str(row["id"]) for row in rows]
@@ -181,6 +247,7 @@ class PostgresTransaction:
             "select * from acquisition where study_id = %s and address = %s and study_uid = %s for no key update",
             [acquisition.study_id, acquisition.address, acquisition.study_uid],
         )
+        self._see(rows[0])
         return acquisition_of(rows[0]), False
 
     async def acquisition(self, acquisition_id: str) -> Acquisition | None:
@@ -215,6 +282,8 @@ class PostgresTransaction:
         for row in superseded:
             await self._journal("delivery", str(row["id"]), DeliveryState.DUE, DeliveryState.SUPERSEDED, None)
         await self._add("delivery", {**_columns(delivery), "resources": Jsonb([])})
+        if (as_urgent := self._priorities.get(delivery.study_id)) is not None:
+            self._priorities[delivery.id] = as_urgent
         for piece in _pieces(resources):
             await self._run(
                 "update delivery set resources = resources || %s where id = %s returning id",
@@ -290,10 +359,19 @@ class PostgresTransaction:
         jobs = sorted(self._jobs)
         if studies := [id for job, id in jobs if job is Job.STUDY]:
             await self._do("insert into study_look (study_id) select * from unnest(%s::uuid[])", [studies])
-        if first := [each for each in jobs if each[1] in self._added]:
+        if unseen := [id for _, id in jobs if id not in self._priorities and _is_uuid(id)]:
+            self._see(*await self._run(_RANKS, {"ids": unseen}))
+        if first := {each: self._priorities.get(each[1], 0) for each in jobs if each[1] in self._added}:
             await enqueue(self._connection, first, is_first=True)
-        if others := [each for each in jobs if each[1] not in self._added]:
+        if others := {each: self._priorities.get(each[1], 0) for each in jobs if each[1] not in self._added}:
             await enqueue(self._connection, others)
+
+    def _see(self, *rows: DictRow) -> None:
+        """Remember how urgent rows are: their jobs, and those of their studies, are queued by that."""
+        for row in rows:
+            as_urgent = priority(Urgency(row["urgency"]), row["place"])
+            for id in filter(None, (row["id"], row.get("study_id"))):
+                self._priorities[str(id)] = max(as_urgent, self._priorities.get(str(id), as_urgent))
 
     async def _move(
         self,
@@ -321,6 +399,8 @@ class PostgresTransaction:
             return None
         is_put_off = changes.get("due_at") is not None
         tracing.settled(before.id, to, reason, is_put_off=is_put_off)
+        if table in _PLACES:
+            self._see(rows[0])
         if to != before.state or reason != before.reason:
             await self._journal(table, before.id, before.state, to, reason)
             self.moves.append(Move(table, before, to, reason, is_put_off))
@@ -338,6 +418,8 @@ class PostgresTransaction:
             return None
         query = SQL("select {} from {} where id = %s for no key update").format(_shown(table), Identifier(table))
         rows = await self._run(query, [id])
+        if table in _PLACES:
+            self._see(*rows)
         return rows[0] if rows else None
 
     async def _of_study(self, table: str, study_id: str, order: str) -> Sequence[DictRow]:
@@ -355,6 +437,8 @@ class PostgresTransaction:
             _journalled_insertion(table, tuple(row), conflict), {**row, "subject": table, "at": self._clock.now()}
         )
         self._added |= {str(each["id"]) for each in added}
+        if table in _PLACES:
+            self._see(*added)
         return added
 
     async def _run(
@@ -394,7 +478,7 @@ def _insertion(table: str, columns: tuple[str, ...], conflict: str = "") -> str:
         .format(
             Identifier(table),
             SQL(", ").join(map(Identifier, columns)),
-            SQL(", ").join(map(Placeholder, columns)),
+            SQL(", ").join(_PLACES[table] if name == "place" else Placeholder(name) for name in columns),
             SQL(conflict),
             _shown(table),
         )

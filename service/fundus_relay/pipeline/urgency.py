@@ -1,0 +1,100 @@
+"""How urgent a sender says that a photograph, or a study in an archive, is.
+
+Urgent: its order (`basedOn`), or that of the study that it is part of, has the priority urgent, asap or stat. Backfill:
+it, or the study that it is part of, says so in `meta.tag`; or it was taken longer ago than the operator has set. Should
+both be true, an order that somebody waits for counts for more than what its photograph is tagged with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from fundus_relay.domain.urgency import Urgency
+from fundus_relay.domain.values import Json
+from fundus_relay.fhir import names
+from fundus_relay.fhir.intake.submission import captured
+from fundus_relay.fhir.search_dates import intervals
+
+from .identity import Known
+from .ports import Transaction
+
+URGENT = frozenset({"urgent", "asap", "stat"})
+"""Source: FHIR R4 4.0.1, value set request-priority; the fourth is routine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who hands something in, and what the operator has set for it.
+
+    Attributes:
+        tenant: the caller's name; empty for all that nobody asks for a name.
+        old_after: photographs of longer ago are backfill; none without it.
+    """
+
+    tenant: str = ""
+    old_after: timedelta | None = None
+
+
+NOBODY = Sender()
+
+
+async def urgency_of(
+    resource: Json,
+    stored: Sequence[Json],
+    known: Mapping[str, Known],
+    tx: Transaction,
+    *,
+    now: datetime,
+    old_after: timedelta | None,
+) -> Urgency:
+    """The urgency of a Media or ImagingStudy.
+
+    Args:
+        resource: as sent.
+        stored: what was here before of the orders, encounters and studies that it names.
+        old_after: as of a `Sender`.
+    """
+    named = [*stored, *_sent_along(resource, ("basedOn", "partOf"), known)]
+    studies = [each for each in named if each["resourceType"] == "ImagingStudy"]
+    orders = [each for each in named if each["resourceType"] == "ServiceRequest"]
+    for study in studies:
+        orders += await _orders_of(study, known, tx)
+    if any(order.get("priority") in URGENT for order in orders):
+        return Urgency.URGENT
+    is_old = old_after is not None and _is_older(resource, now - old_after)
+    is_tagged = any(_is_tagged(each) for each in (resource, *studies))
+    return Urgency.BACKFILL if is_old or is_tagged else Urgency.ROUTINE
+
+
+def _sent_along(resource: Json, elements: Sequence[str], known: Mapping[str, Known]) -> list[Json]:
+    """What these references lead to within the same request."""
+    found: list[Json] = []
+    for reference in (each for element in elements for each in resource.get(element, [])):
+        literal = str(reference.get("reference", ""))
+        if literal in known and not known[literal].is_earlier:
+            found.append(known[literal].resource)
+        elif literal.startswith("#"):
+            found += [each for each in resource.get("contained", []) if f"#{each.get('id')}" == literal]
+    return found
+
+
+async def _orders_of(study: Json, known: Mapping[str, Known], tx: Transaction) -> list[Json]:
+    found = _sent_along(study, ["basedOn"], known)
+    for reference in study.get("basedOn", []):
+        kind, _, id = str(reference.get("reference", "")).partition("/")
+        if kind == "ServiceRequest" and (order := await tx.resources.read(kind, id)) is not None:
+            found.append(order)
+    return found
+
+
+def _is_tagged(resource: Json) -> bool:
+    tags = resource.get("meta", {}).get("tag", [])
+    return any((tag.get("system"), tag.get("code")) == (names.HANDLING, Urgency.BACKFILL) for tag in tags)
+
+
+def _is_older(resource: Json, moment: datetime) -> bool:
+    taken_at = captured(resource) or resource.get("started")
+    end = intervals(taken_at)[0].end if taken_at else None
+    return end is not None and end <= moment

@@ -1,0 +1,326 @@
+"""Who goes first: urgent photographs, then routine ones, then those of the past; senders take turns among equals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from tests.flow.test_engine import Script, working
+from tests.flow.world import World, a_photograph
+from tests.unit.imaging.pictures import a_jpeg
+
+from fundus_relay.adapters.clock import SystemClock
+from fundus_relay.adapters.database.ledger import PostgresLedger
+from fundus_relay.adapters.database.pool import Pool, connected
+from fundus_relay.domain.geometry import Size
+from fundus_relay.domain.states import ImageState
+from fundus_relay.domain.urgency import Urgency
+from fundus_relay.domain.values import Entry, Image, StoredPicture, Submitted
+from fundus_relay.pipeline.accept import accept
+from fundus_relay.pipeline.ports import Job
+from fundus_relay.pipeline.urgency import Sender
+from fundus_relay.worker.engine import Engine
+from fundus_relay.worker.lane import Pace
+
+EYE, OTHER_EYE = a_jpeg(), a_jpeg(noise=1)
+BACKFILL = {"tag": [{"system": "https://fundus-relay.dev/fhir/CodeSystem/handling", "code": "backfill"}]}
+ONE_BY_ONE = Pace(images=1, reports=1, rescue=0.2, heartbeat=0.2, grace=0.5, dead_after=1.5)
+
+
+def an_order(id: str = "o-1", *, priority: str | None = "stat") -> Entry:
+    order = {"resourceType": "ServiceRequest", "id": id, "subject": {"reference": "Patient/demo-patient"}}
+    return Entry(order | ({"priority": priority} if priority else {}), method="PUT", element=f"ServiceRequest/{id}")
+
+
+def ordered(id: str = "o-1", **media: Any) -> dict[str, Any]:  # Any: elements of a Media
+    return {"basedOn": [{"reference": f"ServiceRequest/{id}"}], **media}
+
+
+def light_entries(count: int, **media: Any) -> list[Entry]:  # Any: as above
+    """Photographs whose pictures nobody looks at."""
+    base = {"resourceType": "Media", "status": "completed", "subject": {"reference": "Patient/demo-patient"}}
+    return [
+        Entry(
+            {**base, "content": {"contentType": "image/jpeg"}, **media},
+            picture=StoredPicture(uuid4().hex * 2, "image/jpeg", 1, Size(1280, 1024)),
+            element=f"Bundle.entry[{number}].resource",
+        )
+        for number in range(count)
+    ]
+
+
+async def urgencies(world: World) -> list[str]:
+    return [image.urgency for image in await world.images()]
+
+
+@pytest.mark.parametrize("priority", ["urgent", "asap", "stat"])
+async def test_a_photograph_of_an_urgent_order_of_the_same_request_is_urgent(world: World, priority: str) -> None:
+    order = replace(an_order(priority=priority), element="Bundle.entry[0].resource")
+    await world.accept(order, await a_photograph(world, EYE, basedOn=[{"reference": order.element}]))
+
+    assert await urgencies(world) == ["urgent"]
+
+
+async def test_a_photograph_of_an_urgent_order_that_came_before_is_urgent(world: World) -> None:
+    await world.accept(an_order())
+    await world.accept(await a_photograph(world, EYE, **ordered()))
+
+    assert await urgencies(world) == ["urgent"]
+
+
+async def test_an_order_within_the_photograph_counts(world: World) -> None:
+    order = {**an_order().resource, "id": "order"}
+    await world.accept(await a_photograph(world, EYE, basedOn=[{"reference": "#order"}], contained=[order]))
+
+    assert await urgencies(world) == ["urgent"]
+
+
+async def test_the_order_of_the_study_that_a_photograph_is_part_of_counts(world: World) -> None:
+    study = {
+        "resourceType": "ImagingStudy",
+        "id": "s-1",
+        "status": "available",
+        "subject": {"reference": "Patient/demo-patient"},
+        **ordered(),
+    }
+    await world.accept(an_order(), Entry(study, method="PUT", element="Bundle.entry[1].resource"))
+    await world.accept(await a_photograph(world, EYE, partOf=[{"reference": "ImagingStudy/s-1"}]))
+
+    assert await urgencies(world) == ["urgent"]
+
+
+@pytest.mark.parametrize("priority", ["routine", None])
+async def test_any_other_photograph_is_routine(world: World, priority: str | None) -> None:
+    await world.accept(an_order(priority=priority))
+    await world.accept(await a_photograph(world, EYE, **ordered()))
+
+    assert await urgencies(world) == ["routine"]
+
+
+async def test_a_sender_says_what_is_of_the_past(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE, meta=BACKFILL))
+
+    assert await urgencies(world) == ["backfill"]
+
+
+async def test_who_waits_for_an_urgent_order_counts_for_more_than_a_tag(world: World) -> None:
+    await world.accept(an_order())
+    await world.accept(await a_photograph(world, EYE, **ordered(meta=BACKFILL)))
+
+    assert await urgencies(world) == ["urgent"]
+
+
+@pytest.mark.parametrize(("taken_at", "urgency"), [("2026-10", "backfill"), ("2026-11", "routine"), (None, "routine")])
+async def test_an_operator_says_how_old_photographs_of_the_past_are(
+    world: World, taken_at: str | None, urgency: str
+) -> None:
+    photograph = await a_photograph(world, EYE, createdDateTime=taken_at)
+    await world.accept(photograph, sender=Sender(old_after=timedelta(days=10)))
+
+    assert await urgencies(world) == [urgency]
+
+
+async def test_a_study_is_as_urgent_as_the_most_urgent_of_its_photographs(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE, **ordered(meta=BACKFILL)))
+    assert await urgencies(world) == ["backfill"]
+
+    await world.accept(an_order())
+    await world.accept(await a_photograph(world, OTHER_EYE, **ordered()))
+
+    assert await urgencies(world) == ["urgent", "urgent"]
+
+
+async def test_the_same_photograph_sent_again_for_an_urgent_order_becomes_urgent(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE, **ordered()))
+    await world.accept(an_order())
+
+    await world.accept(await a_photograph(world, EYE, **ordered()))
+
+    assert await urgencies(world) == ["urgent"]
+
+
+# ------------------------------------------------------------------------------------------------------- in the queue
+
+
+@pytest.fixture
+def queue(pool: Pool, world: World) -> World:
+    """A world whose jobs go into the real queue."""
+    ledger = PostgresLedger(pool, world.clock, Engine().enqueue)
+    return replace(world, ports=replace(world.ports, ledger=ledger))
+
+
+async def ids_by_job(world: World, job: Job) -> list[str]:
+    """What the engine would run, in its order."""
+    async with connected(world.pool) as connection:
+        found = await connection.execute(
+            "select args ->> 'id' from engine.procrastinate_jobs where task_name = %s and status = 'todo'"
+            " order by priority desc, id",
+            [job.value],
+        )
+        return [row[0] for row in await found.fetchall()]
+
+
+async def test_an_urgent_photograph_overtakes_fifty_that_wait(queue: World, pool: Pool) -> None:
+    await queue.accept(*light_entries(50, meta=BACKFILL), *light_entries(50))
+    await queue.accept(an_order())
+    await queue.accept(*light_entries(1, **ordered()))
+    routine, urgent = (await queue.images())[50], (await queue.images())[-1]
+    script = Script()
+
+    async with working(pool, PostgresLedger(pool, SystemClock(), Engine().enqueue), script, pace=ONE_BY_ONE):
+        begun = [await asyncio.wait_for(script.begun.get(), 10) for _ in range(2)]
+
+    assert begun == [urgent.id, routine.id]
+
+
+async def test_a_photograph_that_waits_moves_up_when_it_becomes_urgent(queue: World) -> None:
+    await queue.accept(*light_entries(20))
+    late = light_entries(1, **ordered())[0]
+    await queue.accept(late)
+    await queue.accept(an_order())
+
+    await queue.accept(late)
+
+    assert (await ids_by_job(queue, Job.IMAGE))[0] == (await queue.images())[20].id
+
+
+async def test_studies_and_deliveries_of_urgent_photographs_go_first_too(queue: World) -> None:
+    await queue.accept(await a_photograph(queue, EYE))
+    await queue.accept(an_order())
+    await queue.accept(await a_photograph(queue, OTHER_EYE, **ordered()))
+    routine, urgent = await queue.images()
+    for image in (routine, urgent):
+        await queue.run(Job.IMAGE, image.id)
+
+    assert await ids_by_job(queue, Job.STUDY) == [urgent.study_id, routine.study_id]
+
+    await queue.finish()  # polls, and brings what is due
+    for image in (routine, urgent):
+        await queue.run(Job.IMAGE, image.id)
+        await queue.run(Job.STUDY, image.study_id)
+    assert await studies_of(queue, await ids_by_job(queue, Job.DELIVERY)) == [urgent.study_id, routine.study_id]
+
+
+async def studies_of(world: World, deliveries: Sequence[str]) -> list[str]:
+    async with world.ports.ledger.transaction() as tx:
+        return [found.study_id for id in deliveries if (found := await tx.delivery(id)) is not None]
+
+
+async def test_reconcile_brings_what_is_urgent_first(world: World) -> None:
+    await world.accept(await a_photograph(world, EYE, meta=BACKFILL), await a_photograph(world, OTHER_EYE))
+    world.queue.clear()
+
+    old, routine = await world.images()
+    found = await world.ports.ledger.overdue(world.clock.now(), 10)
+
+    assert [id for job, id in found if job is Job.IMAGE] == [routine.id, old.id]
+
+
+async def test_the_analyser_is_asked_for_urgent_images_first(world: World) -> None:
+    for urgency in (Urgency.BACKFILL, Urgency.URGENT, Urgency.ROUTINE):
+        async with world.ports.ledger.transaction() as tx:
+            study = await tx.open_study(uuid4().hex, {"reference": "Patient/1"}, {}, urgency)
+            await tx.add_image(an_analysed(study.id, urgency, world))
+
+    due = await world.ports.ledger.due_for_poll(world.clock.now() + timedelta(hours=1), 2)
+
+    assert [each.urgency for each in due] == [Urgency.URGENT, Urgency.ROUTINE]
+
+
+def an_analysed(study_id: str, urgency: Urgency, world: World) -> Image:
+    return Image(
+        id=str(uuid4()),
+        study_id=study_id,
+        media_id="none",
+        source=StoredPicture(uuid4().hex * 2, "image/jpeg", 1, Size(1280, 1024)),
+        laterality=None,
+        state=ImageState.ANALYSING,
+        since=world.clock.now(),
+        due_at=world.clock.now(),
+        job_id=uuid4().hex,
+        analysing_since=world.clock.now(),
+        urgency=urgency,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- in turns
+
+
+async def tenants_by_turn(world: World) -> list[str]:
+    ids = await ids_by_job(world, Job.IMAGE)
+    tenant = {image.id: image.tenant for image in await world.images()}
+    return [tenant[id] for id in ids]
+
+
+async def test_a_caller_with_a_burst_does_not_keep_another_waiting(queue: World) -> None:
+    for _ in range(3):
+        await queue.accept(*light_entries(100), sender=Sender("archive"))
+    await queue.accept(*light_entries(10), sender=Sender("clinic"))
+
+    order = await tenants_by_turn(queue)
+
+    assert order[:20].count("clinic") == order[:20].count("archive") == 10
+
+
+async def test_a_caller_that_comes_late_is_not_paid_for_the_time_before(queue: World) -> None:
+    await queue.accept(*light_entries(60), sender=Sender("archive"))
+    for image in (await queue.images())[:40]:  # forty are gone
+        async with queue.ports.ledger.transaction() as tx:
+            await tx.move_image(image, ImageState.REJECTED, reason="picture-damaged")
+    await queue.accept(*light_entries(20), sender=Sender("clinic"))
+
+    places = [(image.tenant, image.place) for image in await queue.images()]
+
+    assert places[60:] == [("clinic", place) for place in range(40, 60)]
+
+
+async def test_a_caller_that_goes_on_and_on_does_not_starve_one_with_a_backlog(queue: World) -> None:
+    await queue.accept(*light_entries(10), sender=Sender("archive"))
+    served: list[str] = []
+    for _ in range(10):
+        await queue.accept(*light_entries(2), sender=Sender("stream"))
+        waiting = [image for image in await queue.images() if image.state is ImageState.RECEIVED]
+        first = min(waiting, key=lambda image: image.place)
+        async with queue.ports.ledger.transaction() as tx:
+            await tx.move_image(first, ImageState.REJECTED, reason="picture-damaged")
+        served.append(first.tenant)
+
+    assert 4 <= served.count("archive") <= 6
+
+
+async def test_studies_from_an_archive_take_turns_too_and_urgent_ones_go_first(queue: World) -> None:
+    queue.archive.address = "http://pacs.test/dicom-web"
+    await queue.accept(an_order())
+    for tenant, number in (("archive", 1), ("archive", 2), ("archive", 3), ("clinic", 4)):
+        await queue.accept(an_archived_study(number), sender=Sender(tenant))
+    await queue.accept(an_archived_study(5, **ordered()), sender=Sender("archive"))
+
+    ids = await ids_by_job(queue, Job.ACQUISITION)
+    async with queue.ports.ledger.transaction() as tx:
+        found = [await tx.acquisition(id) for id in ids]
+
+    assert [each.imaging_study for each in found if each] == ["study-5", "study-1", "study-4", "study-2", "study-3"]
+
+
+def an_archived_study(number: int, **changes: Any) -> Entry:  # Any: elements of the ImagingStudy
+    study = {
+        "resourceType": "ImagingStudy",
+        "id": f"study-{number}",
+        "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:1.2.{number}"}],
+        "status": "available",
+        "subject": {"reference": "Patient/demo-patient"},
+        **changes,
+    }
+    return Entry(study, method="PUT", element="ImagingStudy")
+
+
+async def test_a_callers_name_is_kept_with_its_photographs(ledger: PostgresLedger, world: World) -> None:
+    await accept(Submitted(tuple(light_entries(1))), ledger, world.archive, SystemClock(), Sender("clinic-7"))
+
+    (image,) = await world.images()
+    assert image.tenant == "clinic-7"
