@@ -29,6 +29,7 @@ from fundus_relay.adapters.dicomweb import DicomwebArchive
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.adapters.image_archive import HttpImageArchive
 from fundus_relay.adapters.patience import patiently
+from fundus_relay.domain.credits import Floors
 from fundus_relay.domain.policy import Carriage
 from fundus_relay.environment import NotConfigured
 from fundus_relay.pipeline.ports import Blobs, Job, Ports
@@ -138,6 +139,7 @@ def _rules(settings: Settings) -> Rules:
         overlays=settings.record.overlays is not Carriage.NONE,
         poll_interval=settings.analyser.poll_interval,
         give_up_after=settings.analyser.give_up_after,
+        floors=Floors(settings.analyser.credits_floor, settings.analyser.backfill_floor),
         ambiguous_upload=settings.analyser.ambiguous_upload,
         precheck=settings.analyser.precheck,
         modalities=settings.acquisition.modalities,
@@ -162,6 +164,7 @@ async def run(service: Service, stop: asyncio.Event, **how: Any) -> None:  # Any
     from fundus_relay.pipeline.delivery import deliver
     from fundus_relay.pipeline.journey import advance_image
     from fundus_relay.pipeline.poll import poll
+    from fundus_relay.pipeline.spending import CreditWatch
     from fundus_relay.pipeline.study import report_study
     from fundus_relay.worker.runner import run_worker
 
@@ -186,7 +189,8 @@ async def run(service: Service, stop: asyncio.Event, **how: Any) -> None:  # Any
         await acquire(acquisition_id, ports, rules)
 
     handlers = {Job.ACQUISITION: acquisition, Job.IMAGE: image, Job.STUDY: study, Job.DELIVERY: delivery}
-    await run_worker(service.pool, service.ledger, ports.clock, handlers, ask, discard, stop, **how)
+    credits = CreditWatch(ports, rules).look
+    await run_worker(service.pool, service.ledger, ports.clock, handlers, ask, discard, stop, credits=credits, **how)
 
 
 def callers(settings: Settings) -> FileOfCallers | None:

@@ -245,6 +245,10 @@ class NetraAccount(_Part):
     )
     connect_timeout: Duration = Field(timedelta(seconds=5), description="to open a connection")
     answer_timeout: Duration = Field(timedelta(seconds=60), description="for an answer after the request was sent")
+    credits_floor: int = Field(0, ge=0, description="credits that are kept for urgent photographs")
+    backfill_floor: int = Field(
+        0, ge=0, description="credits that are kept for urgent and routine photographs; the larger floor counts"
+    )
     ambiguous_upload: AmbiguousUpload = Field(
         AmbiguousUpload.RESEND,
         description="of an upload whose answer was lost: `resend` if it was surely not paid, else a person decides;"

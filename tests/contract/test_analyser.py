@@ -305,6 +305,19 @@ async def test_without_credits_nothing_is_taken(side: OtherSide) -> None:
     assert await side.times_paid(PICTURE) == 0
 
 
+async def test_credits_that_were_bought_are_counted_when_asked_for_and_can_be_spent(side: OtherSide) -> None:
+    await side.set_credits(0)
+    with pytest.raises(CreditsExhausted):
+        await upload(side)
+    assert await side.analyser.credits() == 0
+
+    await side.set_credits(7)
+
+    assert await side.analyser.credits() == 7
+    await upload(side)
+    assert await side.analyser.credits() == 6
+
+
 @pytest.mark.parametrize(("fault", "paid"), [(Fault.REQUEST_LOST, 0), (Fault.ANSWER_LOST, 1)])
 async def test_an_upload_without_an_answer_is_ambiguous_and_the_credits_tell(
     side: OtherSide, fault: Fault, paid: int

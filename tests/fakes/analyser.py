@@ -63,6 +63,9 @@ class FakeAnalyser:
         look: what it sees in a picture of which it was told nothing, if it has eyes.
         before_turn, when_asked, when_taken: what else happens before a turn to upload is given, before an upload is
             taken, and before its answer arrives.
+        when_counted: where a count that is told is kept, as the real one keeps it with the token.
+        tells_credits: whether it says how many there are when it is asked.
+        times_counted, times_refused: how often it was asked for the count, and for an analysis without a credit.
     """
 
     def __init__(self, *, remaining: int = 1000, asks_until_done: int = 0, is_standin: bool = True) -> None:
@@ -72,9 +75,12 @@ class FakeAnalyser:
         self.is_reachable = True
         self.knows_us = True
         self.unavailable_for = 0
+        self.tells_credits = True
+        self.times_counted = self.times_refused = 0
         self.labels: list[str] = []
         self.look: Callable[[bytes], Analysis] | None = None
         self.before_turn: Callable[[], Awaitable[None]] | None = None
+        self.when_counted: Callable[[int], Awaitable[None]] | None = None
         self.when_asked: Callable[[], Awaitable[None]] | None = None
         self.when_taken: Callable[[], Awaitable[None]] | None = None
         self._faults: deque[Fault] = deque()
@@ -109,6 +115,11 @@ class FakeAnalyser:
 
     async def credits(self) -> int | None:
         self._be_there()
+        self.times_counted += 1
+        if not self.tells_credits:
+            return None
+        if self.when_counted is not None:
+            await self.when_counted(self.remaining)
         return self.remaining
 
     @asynccontextmanager
@@ -132,6 +143,7 @@ class FakeAnalyser:
         if len(picture) > LARGEST:
             raise AnalyserRefused("doAnalysis: the analyser does not take this picture LC-ERR-0033")
         if self.remaining < 1:
+            self.times_refused += 1
             raise CreditsExhausted
         self.remaining -= 1
         self.labels.append(label)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from fundus_relay.adapters.blobs import DirectoryBlobs
 from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.pool import Connection, Pool, connected
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
+from fundus_relay.domain.errors import Unavailable
 from fundus_relay.domain.policy import AmbiguousUpload, Precheck
 from fundus_relay.domain.values import Accepted, Entry, Image, StoredPicture, Submitted
 from fundus_relay.fhir.pages import is_overlay
@@ -31,6 +33,7 @@ from fundus_relay.pipeline.journey import advance_image
 from fundus_relay.pipeline.poll import poll
 from fundus_relay.pipeline.ports import Job, Ports
 from fundus_relay.pipeline.rules import Rules
+from fundus_relay.pipeline.spending import CreditWatch
 from fundus_relay.pipeline.study import report_study
 from fundus_relay.pipeline.urgency import NOBODY, Sender
 from fundus_relay.settings import Destination
@@ -114,7 +117,13 @@ class World:
             self.clock.advance(step)
             await poll(self.ports, self.rules)
             await self.reconcile()
+            await self.look_after_credits()
         await self.run_jobs()
+
+    async def look_after_credits(self) -> None:
+        """As a process does that has just become leader; an analyser that is away is asked again later."""
+        with suppress(Unavailable):
+            await CreditWatch(self.ports, self.rules).look()
 
     async def reconcile(self) -> None:
         self.queue.extend(await self.ports.ledger.overdue(self.clock.now(), 100))
@@ -174,6 +183,12 @@ def a_world(pool: Pool, blobs: Path, ehr: httpx.AsyncClient) -> World:
     """A world with the EHR that this client's base URL leads to."""
     clock, queue, analyser = ManualClock(), deque[tuple[Job, str]](), FakeAnalyser()
     archive, kept = FakeStudyArchive(), DirectoryBlobs(blobs)
+
+    async def keep_count(told: int) -> None:
+        async with connected(pool) as connection:
+            await connection.execute("update account set remaining = %s, remaining_at = %s", [told, clock.now()])
+
+    analyser.when_counted = keep_count
 
     async def enqueue(_: Connection, jobs: Sequence[tuple[Job, str]], *, is_first: bool = False) -> None:
         queue.extend(job for job in jobs if job not in queue)

@@ -51,3 +51,6 @@ class Floors:
                 return credits.remaining - credits.under_way - self.routine
             case Urgency.BACKFILL:
                 return credits.remaining - credits.under_way - max(self.routine, self.backfill)
+
+
+NO_FLOORS = Floors()

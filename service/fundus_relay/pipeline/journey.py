@@ -18,6 +18,7 @@ from fundus_relay.domain.errors import (
     AnalyserDeclined,
     AnalyserRefused,
     AnswerNotUnderstood,
+    CreditsExhausted,
     PictureLost,
     Rejected,
     Unavailable,
@@ -36,6 +37,7 @@ from .ports import Job, Ports
 from .receipt import keep_receipt
 from .rules import Rules
 from .settle import end, is_waiting, postpone
+from .spending import SPENDING, hold, objection
 from .withdrawal import cancel_if_withdrawn
 
 Step = Callable[[Image, Ports, Rules], Awaitable[bool]]
@@ -108,13 +110,14 @@ async def prepare_image(image: Image, ports: Ports, rules: Rules) -> bool:
 async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
     """prepared → sending → analysing: one credit."""
     assert image.prepared is not None  # noqa: S101 - the state says so; mypy cannot know
-    await _know_credits(ports)
+    if await _waits_for_credits(image, ports, rules):
+        return False
     sending: Image | None = None
     try:
         async with ports.analyser.ready(image.urgency) as hand_in:
             picture = await kept(image.prepared.sha256, ports)
             # only now, so that nothing slow lies between `sending` and the upload
-            sending = await _commit_to_send(image, ports)
+            sending = await _commit_to_send(image, ports, rules)
             if sending is None:
                 return False
             upload = await hand_in(picture, image.prepared.media_type, label=f"image-{image.id}")
@@ -135,6 +138,11 @@ async def _not_taken_in(
             return await settle_upload(sending, ports, rules)
         case AnalyserRefused():
             return await end(sending, ImageState.REJECTED, why, ports)
+        case CreditsExhausted():
+            async with ports.ledger.transaction() as tx:
+                await hold(sending, why, tx, ports.clock.now(), rules)
+                await tx.note_exhausted()
+            return False
         case AnalyserDeclined() if before.reason == why.code and sending.attempt >= rules.most_declines:
             return await end(sending, ImageState.PARKED, why, ports, told=why.vendor_code)
         case Unavailable():  # for certain not taken
@@ -143,19 +151,30 @@ async def _not_taken_in(
             assert_never(why)
 
 
-async def _know_credits(ports: Ports) -> None:
-    """Ask for the account's count if nobody did yet: without one there is no evidence when an upload gets lost."""
+async def _waits_for_credits(image: Image, ports: Ports, rules: Rules) -> bool:
+    """Hold it before it waits for a turn, if it may not be sent now.
+
+    The count is asked for if nobody did yet: without one there is no evidence when an upload gets lost.
+    """
     async with ports.ledger.transaction() as tx:
-        mark = await tx.mark_credits()
-    if mark.remaining is None:
+        credits = await tx.credits()
+        if (why := objection(image.urgency, credits, rules.floors)) is not None:
+            await hold(image, why, tx, ports.clock.now(), rules)
+            return True
+    if credits.remaining is None:
         await ports.analyser.credits()
+    return False
 
 
-async def _commit_to_send(image: Image, ports: Ports) -> Image | None:
+async def _commit_to_send(image: Image, ports: Ports, rules: Rules) -> Image | None:
     async with ports.ledger.transaction() as tx:
-        mark = await tx.mark_credits()
         if await cancel_if_withdrawn(image, tx):
             return None
+        await tx.hold([SPENDING])  # whoever was before us is counted among those under way
+        if (why := objection(image.urgency, await tx.credits(), rules.floors)) is not None:
+            await hold(image, why, tx, ports.clock.now(), rules)
+            return None
+        mark = await tx.mark_credits()
         return await tx.move_image(
             image,
             ImageState.SENDING,

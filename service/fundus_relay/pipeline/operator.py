@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fundus_relay.domain.errors import AnswerNotUnderstood, PictureLost, Rejected, UploadAmbiguous
+from fundus_relay.domain.errors import HELD, AnswerNotUnderstood, PictureLost, Rejected, UploadAmbiguous
 from fundus_relay.domain.states import IMAGE_SETTLED, AcquisitionState, DeliveryState, ImageState
 from fundus_relay.domain.values import Delivery, Image
 
@@ -66,6 +66,8 @@ async def release(id: str, ledger: Ledger, clock: Clock, *, pay_again: bool = Fa
         if image is not None and image.state is ImageState.PARKED:
             await _release_image(image, tx, clock, pay_again=pay_again)
         elif image is not None and image.state not in IMAGE_SETTLED and is_waiting(image, now):
+            if image.reason in HELD:
+                await tx.forget_credits()  # somebody bought some, and we have not heard of it: the first one asks
             await tx.move_image(image, image.state, reason=image.reason, attempt=0, due_at=now)
             await tx.enqueue(Job.IMAGE, image.id)
         elif delivery is not None and delivery.state is DeliveryState.PARKED:

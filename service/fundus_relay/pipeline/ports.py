@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
+from fundus_relay.domain.credits import Credits
 from fundus_relay.domain.dicom import InstanceName, ListedInstance
 from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageState
@@ -408,6 +409,26 @@ class Transaction(Protocol):
         """How many images are `sending` and not known to be lost; those rest until `due_at`."""
         ...
 
+    async def credits(self) -> Credits:
+        """What is known of the account; under way is whatever is `sending`, known to be lost or not."""
+        ...
+
+    async def note_exhausted(self) -> None:
+        """The analyser said that no credits are left; holds until it tells a count again."""
+        ...
+
+    async def forget_credits(self) -> None:
+        """Nothing is known of the account any more."""
+        ...
+
+    async def images_let_go(self) -> int:
+        """How many that waited for credits do not any more, and are not sent yet."""
+        ...
+
+    async def let_go(self, urgency: Urgency, most: int) -> int:
+        """Let as many images of this urgency as wait for credits go on, the lowest place first; returns how many."""
+        ...
+
     async def count_double_spend(self) -> None:
         """One more credit may have been spent twice."""
         ...
@@ -494,6 +515,10 @@ class Ledger(Protocol):
 
     async def overdue(self, now: datetime, limit: int) -> Sequence[tuple[Job, str]]:
         """Unfinished rows whose time has come and which have no live job: what reconcile enqueues again."""
+        ...
+
+    async def is_any_held(self) -> bool:
+        """Whether any image waits for credits."""
         ...
 
     async def unknown_pictures(self, digests: Sequence[str]) -> Sequence[str]:

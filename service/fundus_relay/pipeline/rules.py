@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from fundus_relay.domain.credits import NO_FLOORS, Floors
 from fundus_relay.domain.dicom import PHOTOGRAPHS
 from fundus_relay.domain.policy import AmbiguousUpload, Precheck
 
@@ -21,6 +22,7 @@ class Rules:
         keep_trying_for: to commit what came once and cannot be asked for again.
         most_declines: tries of an upload to which the analyser says no for a reason that nobody knows.
         hold_factor: how much rarer an image on HOLD is asked for: people work there.
+        floors: credits that are kept back for what is more urgent.
         wait_for_late: how long a report waits for photographs that an archive should have and has not.
         wait_for_archive: how long, when the archive did not let us look at all of what it has.
         acquisition_horizon: of trying to fetch a study, before parking.
@@ -44,6 +46,7 @@ class Rules:
     keep_trying_for: timedelta = timedelta(minutes=10)
     most_declines: int = 12
     hold_factor: int = 10
+    floors: Floors = NO_FLOORS
     wait_for_late: timedelta = timedelta(minutes=10)
     wait_for_archive: timedelta = timedelta(hours=1)
     acquisition_horizon: timedelta = timedelta(hours=72)

@@ -37,6 +37,7 @@ async def run_worker(
     collect: Callable[[], Awaitable[object]],
     stop: asyncio.Event,
     *,
+    credits: Callable[[], Awaitable[object]] | None = None,
     pace: Pace = Pace(),  # noqa: B008 - frozen
 ) -> None:
     """Work until `stop` is set; then take nothing new, let jobs finish for `pace.grace`, and hand back the rest.
@@ -46,6 +47,7 @@ async def run_worker(
             for dead. What they raise is a bug: it is logged, and the job comes again, later and later.
         poll: one batch; called by one process of all.
         collect: one shelf; likewise.
+        credits: one look at what waits for them; likewise.
     """
     at_work = AtWork()
     app = _app(handlers, ledger, clock, at_work)
@@ -76,7 +78,8 @@ async def run_worker(
         asyncio.create_task(
             lead(
                 pool,
-                {poll: pace.poll, reconcile: pace.reconcile, rescue: pace.rescue, collect: pace.collect},
+                {poll: pace.poll, reconcile: pace.reconcile, rescue: pace.rescue, collect: pace.collect}
+                | ({credits: pace.credits} if credits else {}),
             )
         ),
         asyncio.create_task(repeat(look_after_lanes, pace.rescue)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from types import TracebackType
 from typing import Self, TypeVar, assert_never
 
@@ -39,8 +38,6 @@ from fundus_relay.settings import NetraAccount
 from .tokens import Tokens, TokenStore
 from .turns import Turns, TurnsHere
 from .wire import UPLOAD, Reply, Wire
-
-EXHAUSTED_WAIT = timedelta(minutes=5)
 
 T = TypeVar("T")
 
@@ -163,7 +160,7 @@ def _meaning(refused: Refused, call: str) -> RelayError:
         case Refusal.PICTURE:
             return AnalyserRefused(f"{call}: the analyser does not take this picture {refused.code}".rstrip())
         case Refusal.CREDITS:
-            return CreditsExhausted(retry_after=EXHAUSTED_WAIT)
+            return CreditsExhausted()
         case Refusal.CREDENTIALS | Refusal.TOKEN:
             return CredentialsRefused(f"{call}: the analyser refuses our account")
         case Refusal.OTHER:

@@ -16,7 +16,7 @@ from fundus_relay.pipeline.ports import Census, Clock, Job, Parked, PutOff
 
 from .moves import tell
 from .pool import Pool, connected
-from .transaction import Enqueue, PostgresTransaction
+from .transaction import FOR_CREDITS, Enqueue, PostgresTransaction
 
 _OVERDUE = """
     with due as (
@@ -144,6 +144,10 @@ class PostgresLedger:
     async def overdue(self, now: datetime, limit: int) -> Sequence[tuple[Job, str]]:
         rows = await self._run(_OVERDUE, {"now": now, "limit": limit})
         return [(Job(row["job"]), str(row["id"])) for row in rows]
+
+    async def is_any_held(self) -> bool:
+        rows = await self._run(f"select exists (select from image where {FOR_CREDITS} and due_at is not null) as is_so")  # noqa: S608 - constant
+        return bool(rows[0]["is_so"])
 
     async def unknown_pictures(self, digests: Sequence[str]) -> Sequence[str]:
         rows = await self._run(

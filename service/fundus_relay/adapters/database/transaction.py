@@ -19,7 +19,7 @@ from psycopg.sql import SQL, Composable, Identifier, Placeholder
 from psycopg.types.json import Jsonb
 
 from fundus_relay import tracing
-from fundus_relay.domain.errors import HELD
+from fundus_relay.domain.credits import Credits
 from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.states import (
     ACQUISITION_MOVES,
@@ -61,6 +61,9 @@ _MARK = """
      where name = 'analyser'
 """
 """One statement, so that an upload which ends meanwhile is either under way or counted as confirmed, never neither."""
+
+FOR_CREDITS = "state = 'prepared' and reason in ('analyser-credits-exhausted', 'analyser-credits-reserved')"
+"""As the indexes have it: `domain.errors.HELD`."""
 
 _RANKS = """
     select id, urgency, place from image where id = any(%(ids)s)
@@ -122,11 +125,11 @@ class PostgresTransaction:
 
     async def _hurry(self, study: Study, urgency: Urgency) -> Study:
         """Make all of a study more urgent; what waits in the queue, or for credits, is called again for it."""
-        of_it = {"study": study.id, "urgency": urgency, "held": list(HELD)}
+        of_it = {"study": study.id, "urgency": urgency}
         await self._do("update study set urgency = %(urgency)s where id = %(study)s", of_it)
         images = await self._run(
-            "update image set urgency = %(urgency)s, place = 0,"
-            " due_at = case when state = 'prepared' and reason = any(%(held)s) then null else due_at end"
+            "update image set urgency = %(urgency)s, place = 0,"  # noqa: S608 - of a constant
+            f" due_at = case when {FOR_CREDITS} then null else due_at end"
             " where study_id = %(study)s and urgency < %(urgency)s returning *",
             of_it,
         )
@@ -343,6 +346,38 @@ class PostgresTransaction:
     async def uploads_under_way(self) -> int:
         rows = await self._run("select count(*) as sending from image where state = 'sending' and due_at is null")
         return int(rows[0]["sending"])
+
+    async def credits(self) -> Credits:
+        rows = await self._run(
+            "select (select count(*) from image where state = 'sending') as under_way,"
+            " case when exhausted_at >= coalesce(remaining_at, exhausted_at) then 0 else remaining end as remaining"
+            " from account where name = 'analyser'"
+        )
+        return Credits(**rows[0])
+
+    async def note_exhausted(self) -> None:
+        await self._do("update account set exhausted_at = %s where name = 'analyser'", [self._clock.now()])
+
+    async def forget_credits(self) -> None:
+        await self._do(
+            "update account set remaining = null, remaining_at = null, exhausted_at = null where name = 'analyser'"
+        )
+
+    async def images_let_go(self) -> int:
+        rows = await self._run(f"select count(*) as number from image where {FOR_CREDITS} and due_at is null")  # noqa: S608 - constant
+        return int(rows[0]["number"])
+
+    async def let_go(self, urgency: Urgency, most: int) -> int:
+        rows = await self._run(
+            "update image set due_at = null where id in (select id from image"  # noqa: S608 - of a constant
+            f" where {FOR_CREDITS} and due_at is not null and urgency = %s order by place limit %s"
+            " for no key update skip locked) returning *",
+            [urgency, most],
+        )
+        self._see(*rows)
+        for row in rows:
+            await self.enqueue(Job.IMAGE, str(row["id"]))
+        return len(rows)
 
     async def count_double_spend(self) -> None:
         await self._do("update account set possibly_double_spent = possibly_double_spent + 1 where name = 'analyser'")

@@ -10,8 +10,12 @@ alter table image add column tenant text not null default '';           -- the c
 alter table image add column place bigint not null default 0;
 create index image_next on image (urgency, place) where state in ('received', 'prepared') and due_at is null;
 create index image_of_tenant on image (urgency, tenant, place) where state in ('received', 'prepared');
-create index image_held on image (urgency, place)
-    where state = 'prepared' and reason in ('analyser-credits-exhausted', 'analyser-credits-reserved');
+create index image_held on image (urgency, place)                       -- waits for credits
+    where state = 'prepared' and reason in ('analyser-credits-exhausted', 'analyser-credits-reserved')
+      and due_at is not null;
+create index image_let_go on image (id)                                 -- does not any more, and is not sent yet
+    where state = 'prepared' and reason in ('analyser-credits-exhausted', 'analyser-credits-reserved')
+      and due_at is null;
 create index image_polled on image (urgency, due_at) where state = 'analysing' and job_status is null;
 drop index image_due;                                                   -- the one above serves in its place
 
