@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 import fundus_relay
 from fundus_relay import metrics
 from fundus_relay.adapters.database.census import _WAITING, UNFINISHED, count, look
+from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.migrate import Phase, _ours
 from fundus_relay.adapters.database.pool import Pool, connected, open_pool
+from fundus_relay.domain.credits import Spent
 
 DOCUMENT = Path(fundus_relay.__path__[0]).parent / "docs" / "observability.md"
 
@@ -59,6 +62,38 @@ async def test_a_census_counts_what_is_unfinished_by_state_age_and_reason(pool: 
     assert value("credits_timestamp_seconds") == 1700000000
 
 
+async def test_a_census_tells_what_was_spent_and_how_long_the_rest_lasts(pool: Pool, ledger: PostgresLedger) -> None:
+    async with ledger.transaction() as tx:
+        for _ in range(3):
+            await tx.confirm_upload(20)
+    async with connected(pool) as connection:
+        await connection.execute(
+            "insert into credits_spent select now() - ago * interval '1 day', 4 from unnest(array[2, 6, 30]) as ago"
+        )
+
+    await count(pool)
+    told = await ledger.census()
+
+    assert (value("credits_spent", window="1d"), value("credits_spent", window="7d")) == (3, 11)
+    assert value("credits_exhausted_in_seconds") == pytest.approx(20 / 3 * 86400)
+    assert told.credits_spent == Spent(3, 11)
+    assert told.credits_last_for == timedelta(days=20 / 3)
+
+
+async def test_since_the_analyser_said_so_there_are_none(pool: Pool, ledger: PostgresLedger) -> None:
+    async with ledger.transaction() as tx:
+        await tx.confirm_upload(20)
+    async with connected(pool) as connection:
+        await connection.execute("update account set remaining = 20, remaining_at = now() - interval '1 s'")
+    async with ledger.transaction() as tx:
+        await tx.note_exhausted()
+
+    await count(pool)
+
+    assert (value("credits_remaining"), value("credits_exhausted_in_seconds")) == (0, 0)
+    assert (await ledger.census()).credits == 0
+
+
 async def test_what_waits_no_more_is_gone_from_the_next_census(pool: Pool) -> None:
     await add(pool, "parked", 1, reason="picture-lost")
     await count(pool)
@@ -92,6 +127,7 @@ async def test_every_state_that_the_query_knows_is_shown_and_none_else() -> None
 async def test_every_metric_is_explained_and_nothing_else_is(pool: Pool) -> None:
     async with connected(pool) as connection:
         await connection.execute("update account set remaining = 1, remaining_at = now()")
+        await connection.execute("insert into credits_spent values (now(), 1)")
     await count(pool)
 
     there = {each.name for each in metrics.REGISTRY.collect() if each.name.startswith("fundus_relay_")}

@@ -8,6 +8,7 @@ keeps nothing back.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from .urgency import Urgency
 
@@ -54,3 +55,22 @@ class Floors:
 
 
 NO_FLOORS = Floors()
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Credits that uploads of ours have spent lately; what others spend of the account is not among them."""
+
+    day: int
+    week: int
+
+    def lasts(self, remaining: int | None) -> timedelta | None:
+        """How long so many credits last at the pace of the day or of the week, whichever is faster; None if unknown."""
+        pace = max(self.day, self.week / 7)
+        if remaining is None or (remaining and not pace):
+            return None
+        return timedelta(days=min(remaining / pace, LONGEST_DAYS)) if remaining else timedelta(0)
+
+
+LONGEST_DAYS = 36_500
+"""Beyond that a forecast says nothing, and no date is that far."""

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
-from fundus_relay.domain.credits import Credits
+from fundus_relay.domain.credits import Credits, Spent
 from fundus_relay.domain.dicom import InstanceName, ListedInstance
 from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageState
@@ -451,6 +451,7 @@ class Census:
         parked: count by reason.
         credits: that remain, or None; `credits_at` says since when we know.
         possibly_double_spent: credits.
+        credits_last_for: at our own pace; None when nobody can tell.
     """
 
     images: Mapping[str, int]
@@ -460,6 +461,8 @@ class Census:
     credits: int | None
     credits_at: datetime | None
     possibly_double_spent: int
+    credits_spent: Spent
+    credits_last_for: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fundus_relay.domain.credits import Credits, Floors
+from fundus_relay.domain.credits import Credits, Floors, Spent
 from fundus_relay.domain.errors import CreditsExhausted, CreditsReserved
 from fundus_relay.domain.urgency import Urgency
 from fundus_relay.pipeline.spending import objection
@@ -50,3 +52,26 @@ def test_what_is_more_urgent_may_do_all_that_others_may(
 )
 def test_who_waits_is_told_whether_there_are_credits_at_all(credits: Credits, why: type[Exception]) -> None:
     assert isinstance(objection(Urgency.ROUTINE, credits, Floors(5)), why)
+
+
+@pytest.mark.parametrize(
+    ("spent", "remaining", "days"),
+    [
+        (Spent(day=10, week=10), 30, 3),
+        (Spent(day=0, week=70), 30, 3),  # a Sunday
+        (Spent(day=40, week=70), 20, 0.5),  # a backlog that is caught up with
+        (Spent(day=10, week=70), 0, 0),
+        (Spent(day=0, week=0), 0, 0),
+    ],
+)
+def test_credits_last_as_long_as_the_faster_pace_says(spent: Spent, remaining: int, days: float) -> None:
+    assert spent.lasts(remaining) == timedelta(days=days)
+
+
+@pytest.mark.parametrize(("spent", "remaining"), [(Spent(0, 0), 100), (Spent(10, 70), None)])
+def test_without_a_pace_or_a_count_nobody_can_tell(spent: Spent, remaining: int | None) -> None:
+    assert spent.lasts(remaining) is None
+
+
+def test_a_forecast_of_very_few_and_very_many_is_a_time() -> None:
+    assert Spent(0, 1).lasts(2**31) == timedelta(days=36_500)

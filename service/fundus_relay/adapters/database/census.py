@@ -10,9 +10,11 @@ from prometheus_client.core import GaugeMetricFamily
 from psycopg.rows import DictRow, dict_row
 
 from fundus_relay import metrics
+from fundus_relay.domain.credits import Spent
 from fundus_relay.domain.errors import RelayError
 from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageState
 
+from .account import ACCOUNT
 from .migrate import missing
 from .pool import Pool, connected
 
@@ -57,7 +59,7 @@ async def count(pool: Pool) -> None:
     async with connected(pool) as connection, connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_WAITING)
         waiting = await cursor.fetchall()
-        await cursor.execute("select * from account where name = 'analyser'")
+        await cursor.execute(ACCOUNT)
         account = await cursor.fetchone()
     metrics.snapshot.replace([*_of_rows(waiting), *_of_account(account)])
 
@@ -99,7 +101,20 @@ def _of_account(account: DictRow | None) -> list[GaugeMetricFamily]:
             told["credits_remaining"] = ("Credits as the analyser last told", account["remaining"])
         if account["remaining_at"] is not None:
             told["credits_timestamp_seconds"] = ("When it told so", account["remaining_at"].timestamp())
-    return [GaugeMetricFamily(f"fundus_relay_{name}", text, value) for name, (text, value) in told.items()]
+        spent = Spent(account["spent_in_a_day"], account["spent_in_a_week"])
+        if (left := spent.lasts(account["remaining"])) is not None:
+            told["credits_exhausted_in_seconds"] = ("At our own pace; the faster of both windows", left.total_seconds())
+    gauges = [GaugeMetricFamily(f"fundus_relay_{name}", text, value) for name, (text, value) in told.items()]
+    return [*gauges, *_of_spent(account)]
+
+
+def _of_spent(account: DictRow | None) -> list[GaugeMetricFamily]:
+    if account is None:
+        return []
+    spent = GaugeMetricFamily("fundus_relay_credits_spent", "By uploads of ours that were confirmed", labels=["window"])
+    spent.add_metric(["1d"], account["spent_in_a_day"])
+    spent.add_metric(["7d"], account["spent_in_a_week"])
+    return [spent]
 
 
 def _family(name: str, text: str, by: str = "state") -> GaugeMetricFamily:

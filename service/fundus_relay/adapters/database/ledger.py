@@ -9,14 +9,16 @@ from typing import Any
 
 from psycopg.rows import DictRow, dict_row
 
+from fundus_relay.domain.credits import Spent
 from fundus_relay.domain.errors import StoreUnavailable
 from fundus_relay.domain.urgency import Urgency
 from fundus_relay.domain.values import Waiting
 from fundus_relay.pipeline.ports import Census, Clock, Job, Parked, PutOff
 
+from .account import ACCOUNT, FOR_CREDITS
 from .moves import tell
 from .pool import Pool, connected
-from .transaction import FOR_CREDITS, Enqueue, PostgresTransaction
+from .transaction import Enqueue, PostgresTransaction
 
 _OVERDUE = """
     with due as (
@@ -169,7 +171,8 @@ class PostgresLedger:
             "  union all select reason from delivery where state = 'parked'"
             "  union all select reason from acquisition where state = 'parked') as parked group by 1"
         )
-        account = (await self._run("select * from account where name = 'analyser'"))[0]
+        account = (await self._run(ACCOUNT))[0]
+        spent = Spent(account["spent_in_a_day"], account["spent_in_a_week"])
         return Census(
             images={row["state"]: row["count"] for row in images},
             deliveries={row["state"]: row["count"] for row in deliveries},
@@ -178,6 +181,8 @@ class PostgresLedger:
             credits=account["remaining"],
             credits_at=account["remaining_at"],
             possibly_double_spent=account["possibly_double_spent"],
+            credits_spent=spent,
+            credits_last_for=spent.lasts(account["remaining"]),
         )
 
     async def parked(self) -> Sequence[Parked]:

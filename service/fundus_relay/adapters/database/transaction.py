@@ -33,6 +33,7 @@ from fundus_relay.domain.urgency import Urgency, priority
 from fundus_relay.domain.values import Acquisition, CreditMark, Delivery, Image, Json, StoredPicture, Study, Submission
 from fundus_relay.pipeline.ports import Clock, Job
 
+from .account import FOR_CREDITS, KNOWN, SPEND
 from .moves import Move
 from .pool import Connection
 from .resources import StoredResources
@@ -61,9 +62,6 @@ _MARK = """
      where name = 'analyser'
 """
 """One statement, so that an upload which ends meanwhile is either under way or counted as confirmed, never neither."""
-
-FOR_CREDITS = "state = 'prepared' and reason in ('analyser-credits-exhausted', 'analyser-credits-reserved')"
-"""As the indexes have it: `domain.errors.HELD`."""
 
 _RANKS = """
     select id, urgency, place from image where id = any(%(ids)s)
@@ -342,6 +340,7 @@ class PostgresTransaction:
             " where name = 'analyser'",
             {"told": remaining, "now": self._clock.now()},
         )
+        await self._do(SPEND, {"now": self._clock.now()})
 
     async def uploads_under_way(self) -> int:
         rows = await self._run("select count(*) as sending from image where state = 'sending' and due_at is null")
@@ -349,8 +348,7 @@ class PostgresTransaction:
 
     async def credits(self) -> Credits:
         rows = await self._run(
-            "select (select count(*) from image where state = 'sending') as under_way,"
-            " case when exhausted_at >= coalesce(remaining_at, exhausted_at) then 0 else remaining end as remaining"
+            f"select {KNOWN} as remaining, (select count(*) from image where state = 'sending') as under_way"  # noqa: S608 - of a constant
             " from account where name = 'analyser'"
         )
         return Credits(**rows[0])
