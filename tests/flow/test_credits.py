@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.contract.test_analyser import StandinSide
 from tests.flow.test_urgency import BACKFILL, an_order, ordered
 from tests.flow.world import World, a_photograph
+from tests.serving import served
 from tests.unit.imaging.pictures import a_jpeg
 
-from fundus_relay.adapters.database.pool import connected
+from fundus_relay.adapters.analyser.netra import NetraAnalyser
+from fundus_relay.adapters.analyser.token_row import TokenRow
+from fundus_relay.adapters.analyser.turns import TurnsEverywhere
+from fundus_relay.adapters.clock import SystemClock
+from fundus_relay.adapters.database.pool import Pool, connected
 from fundus_relay.domain.credits import Floors
 from fundus_relay.domain.geometry import IDENTITY, Size
 from fundus_relay.domain.states import ImageState
@@ -27,6 +35,8 @@ from fundus_relay.pipeline.journey import advance_image
 from fundus_relay.pipeline.operator import release_all
 from fundus_relay.pipeline.ports import Job
 from fundus_relay.pipeline.spending import AT_ONCE, COUNT_EVERY, CreditWatch
+from fundus_relay.standin.app import standin
+from fundus_relay.standin.settings import StandinSettings
 
 EYES = [a_jpeg(noise=number) for number in range(3)]
 A_MINUTE = timedelta(minutes=1)
@@ -293,6 +303,42 @@ async def test_a_photograph_that_is_taken_back_waits_for_no_credits(world: World
 
     assert (await world.task(taken.task_id))["status"] == "cancelled"
     assert not await world.ports.ledger.is_any_held()
+
+
+# ----------------------------------------------------------------------------- with the real adapter and the stand-in
+
+
+@pytest.fixture
+async def standin_side() -> AsyncIterator[StandinSide]:
+    async with AsyncExitStack() as stack:
+        serving = await stack.enter_async_context(AsyncExitStack())
+        url = await serving.enter_async_context(served(standin(StandinSettings(analyser="instant"))))
+        admin = await stack.enter_async_context(httpx.AsyncClient(base_url=url, trust_env=False))
+        yield StandinSide(url, serving, admin)
+
+
+async def test_an_account_that_is_emptied_and_filled_behind_our_back_holds_and_goes_on(
+    world: World, pool: Pool, standin_side: StandinSide
+) -> None:
+    turns = TurnsEverywhere(pool, SystemClock(), 4, None)
+    async with NetraAnalyser(standin_side.account, TokenRow(pool), world.clock, turns=turns) as netra:
+        ours = replace(world, ports=replace(world.ports, analyser=netra))
+        await netra.credits()
+        await standin_side.set_credits(1)  # of a thousand that we know of
+        images = [await a_ready_image(ours, picture=a_jpeg(noise=number)) for number in range(4)]
+        for image in images:
+            await go(ours, image)
+        assert Counter([await where(ours, image) for image in images]) == {
+            "analysing": 1,
+            "analyser-credits-exhausted": 3,
+        }
+
+        await standin_side.set_credits(10)
+        await CreditWatch(ours.ports, ours.rules).look()
+        await ours.run_jobs()
+
+        assert [await where(ours, image) for image in images] == ["analysing"] * 4
+        assert (await ours.ports.ledger.census()).credits == 7
 
 
 # ------------------------------------------------------------------------------------- whatever comes in which order

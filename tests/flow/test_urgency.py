@@ -144,6 +144,24 @@ async def test_the_same_photograph_sent_again_for_an_urgent_order_becomes_urgent
     assert await urgencies(world) == ["urgent"]
 
 
+async def test_an_order_that_becomes_urgent_makes_its_photographs_urgent(world: World) -> None:
+    await world.accept(an_order(priority="routine"))
+    await world.accept(await a_photograph(world, EYE, **ordered()), await a_photograph(world, OTHER_EYE))
+
+    await world.accept(an_order(priority="stat"))
+
+    assert await urgencies(world) == ["urgent", "routine"]
+
+
+async def test_an_order_that_is_urgent_no_more_slows_nothing_down(world: World) -> None:
+    await world.accept(an_order())
+    await world.accept(await a_photograph(world, EYE, **ordered()))
+
+    await world.accept(an_order(priority="routine"))
+
+    assert await urgencies(world) == ["urgent"]
+
+
 # ------------------------------------------------------------------------------------------------------- in the queue
 
 

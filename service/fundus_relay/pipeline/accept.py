@@ -22,7 +22,7 @@ from .imaging_studies import AskedStudy, take_studies
 from .ownership import check_found, check_groups, check_studies
 from .photographs import Photograph, photograph_of, take_photographs
 from .ports import Clock, Ledger, StudyArchive, Transaction
-from .urgency import NOBODY, Sender, urgency_of
+from .urgency import NOBODY, Sender, hurried_by, urgency_of
 from .withdrawal import take_back
 
 
@@ -100,7 +100,8 @@ async def _accept_together(
                     p.entry.resource, groups, known, tx, now=clock.now(), old_after=sender.old_after
                 )
                 photographs.append(replace(photograph, urgency=urgency, tenant=sender.tenant))
-        tasks = await take_photographs(photographs, known, tx, clock)
+        hurried = [key for each in placed if (key := hurried_by(each.entry, known)) is not None]
+        tasks = await take_photographs(photographs, hurried, known, tx, clock)
         tasks |= await take_studies(studies, photographs, known, archive, tx, clock)
         return [replace(answers[p.reference], task_id=tasks.get(answers[p.reference].resource["id"])) for p in placed]
 

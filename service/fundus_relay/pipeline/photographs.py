@@ -57,12 +57,18 @@ def subject_at_ehr(entry: Entry, known: Mapping[str, Known]) -> Json:
 
 
 async def take_photographs(
-    photographs: Sequence[Photograph], known: dict[str, Known], tx: Transaction, clock: Clock
+    photographs: Sequence[Photograph], hurried: Sequence[str], known: dict[str, Known], tx: Transaction, clock: Clock
 ) -> dict[str, str]:
-    """Put photographs into their studies. Returns Media id → Task id of those that ask for an analysis."""
-    keys = {each.study_key for each in photographs}
+    """Put photographs into their studies. Returns Media id → Task id of those that ask for an analysis.
+
+    Args:
+        hurried: keys of studies that have become urgent, whether photographs of them come now or not.
+    """
+    keys = {*hurried, *(each.study_key for each in photographs)}
     if len(keys) > 1:  # two requests with the same studies in another order must not lock each other out
         await tx.hold([f"study {key}" for key in keys])
+    for key in hurried:
+        await tx.hurry(key, Urgency.URGENT)
     pictured: list[tuple[str, Study, Image]] = []
     for each in photographs:
         study, image, is_asked = await _take(each, known, tx, clock)

@@ -280,6 +280,10 @@ class Transaction(Protocol):
         """
         ...
 
+    async def hurry(self, key: str, urgency: Urgency) -> None:
+        """Let the study of that key, if there is one, be so urgent at least; locked, as by `open_study`."""
+        ...
+
     async def study(self, study_id: str) -> Study | None:
         """Locked."""
         ...

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fundus_relay.domain.urgency import Urgency
-from fundus_relay.domain.values import Json
+from fundus_relay.domain.values import Entry, Json
 from fundus_relay.fhir import names
 from fundus_relay.fhir.intake.submission import captured
 from fundus_relay.fhir.search_dates import intervals
 
-from .identity import Known
+from .identity import Known, at_ehr, key_of
 from .ports import Transaction
 
 URGENT = frozenset({"urgent", "asap", "stat"})
@@ -66,6 +66,19 @@ async def urgency_of(
     is_old = old_after is not None and _is_older(resource, now - old_after)
     is_tagged = any(_is_tagged(each) for each in (resource, *studies))
     return Urgency.BACKFILL if is_old or is_tagged else Urgency.ROUTINE
+
+
+def hurried_by(entry: Entry, known: Mapping[str, Known]) -> str | None:
+    """The key of the study that this order groups, if it is an urgent order that the EHR knows.
+
+    Photographs of it that came before become urgent with it, unless they name an ImagingStudy, which groups them first.
+    """
+    order = entry.resource
+    if order["resourceType"] != "ServiceRequest" or order.get("priority") not in URGENT:
+        return None
+    subject = at_ehr(order["subject"], known)
+    itself = at_ehr({"reference": entry.element}, known)
+    return key_of(subject, itself["reference"]) if subject and itself else None
 
 
 def _sent_along(resource: Json, elements: Sequence[str], known: Mapping[str, Known]) -> list[Json]:

@@ -121,6 +121,11 @@ class PostgresTransaction:
         study = study_of(rows[0])
         return study if study.urgency >= urgency else await self._hurry(study, urgency)
 
+    async def hurry(self, key: str, urgency: Urgency) -> None:
+        rows = await self._run("select * from study where key = %s for no key update", [key])
+        if rows and (study := study_of(rows[0])).urgency < urgency:
+            await self._hurry(study, urgency)
+
     async def _hurry(self, study: Study, urgency: Urgency) -> Study:
         """Make all of a study more urgent; what waits in the queue, or for credits, is called again for it."""
         of_it = {"study": study.id, "urgency": urgency}
