@@ -140,6 +140,20 @@ async def test_the_count_is_asked_for_once_a_minute_however_much_waits_and_howev
     assert await watch.look() == 0
 
 
+async def test_what_may_not_be_sent_takes_nobodys_turn(world: World) -> None:
+    turns: list[str] = []
+
+    async def taken() -> None:
+        turns.append("taken")
+
+    world.analyser.before_turn = taken
+    await knows(world, 0)
+
+    await go(world, await a_ready_image(world))
+
+    assert turns == []
+
+
 async def test_nothing_is_asked_when_nothing_waits(world: World) -> None:
     await knows(world, 0)
     before = world.analyser.times_counted
@@ -285,7 +299,8 @@ async def test_an_image_that_waits_for_credits_goes_when_it_becomes_urgent(world
     assert await reason(world, taken.task_id) == "analyser-credits-reserved"
 
     await order_urgently(world)
-    await world.accept(photograph)
+    await world.run_jobs()
+    assert [image.state for image in await world.images()] == [ImageState.ANALYSING]  # nobody had to let it go
     await world.finish()
 
     assert (await world.task(taken.task_id))["status"] == "completed"
