@@ -12,7 +12,7 @@ from fundus_relay import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 done, 1 failed, 2 wrongly called or configured."""
+    """Run a command; returns the exit code: 0 done, 1 failed, 2 wrongly called or configured; `migrate` has more."""
     command = _parser().parse_args(arguments)
     from fundus_relay import commands  # what is imported for `--help` is waited for
     from fundus_relay.environment import NotConfigured
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except commands.Failed as why:
         print(f"fundus-relay: {why}", file=sys.stderr)
-        return 1
+        return why.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # whoever read on has enough, as `head` does
@@ -43,7 +43,16 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=lambda commands, given: commands.serve(only=given.only))
 
     migrate = parsers.add_parser("migrate", help="bring the database's tables up to date, and end")
-    migrate.set_defaults(run=lambda commands, _: commands.migrate_database())
+    migrate.add_argument(
+        "--phase",
+        choices=("pre", "post"),
+        default="pre",
+        help="pre (the default): what older versions can live with; post: the rest, once none of them runs",
+    )
+    migrate.add_argument("--check", action="store_true", help="change nothing; print what both phases would do")
+    migrate.set_defaults(
+        run=lambda commands, given: commands.show_pending() if given.check else commands.migrate_database(given.phase)
+    )
 
     token = parsers.add_parser("token", help="a new bearer token for a caller, and its line for the file of tokens")
     token.add_argument("name", help="of the caller, as logs show it")

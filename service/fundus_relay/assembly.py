@@ -57,12 +57,12 @@ class Service:
 async def opened_ledger(
     settings: Settings | Storage, stop: asyncio.Event | None = None
 ) -> AsyncIterator[tuple[PostgresLedger, Pool, DatabaseClock]]:
-    """Our tables, the connections to them, and their clock; the database is migrated first.
+    """Our tables, the connections to them, and their clock; what older versions can live with is migrated first.
 
     Args:
         stop: until it is set, what is not there is waited for; without it StoreUnavailable is raised.
 
-    Raises: ToldToStop.
+    Raises: ToldToStop; CannotMigrate when the database is for newer versions.
     """
     from fundus_relay.worker.engine import Engine
     from fundus_relay.worker.schema import engine_schema

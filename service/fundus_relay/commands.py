@@ -18,7 +18,8 @@ import uvloop
 
 from fundus_relay import memory, metrics, telemetry
 from fundus_relay.adapters.callers import FileOfCallers, Unusable, line_of
-from fundus_relay.adapters.database.migrate import migrate
+from fundus_relay.adapters.database.migrate import CannotMigrate, OlderVersionsRun, migrate, pending
+from fundus_relay.adapters.database.schema import Phase
 from fundus_relay.adapters.patience import ToldToStop
 from fundus_relay.api.probes import Health, probes
 from fundus_relay.api.server import CannotListen, listen
@@ -42,8 +43,16 @@ TOKEN_PREFIX = "frt_"  # noqa: S105 - what every token begins with
 """By which a scanner for secrets knows one that got into the wrong place."""
 
 
+PENDING, TOO_EARLY = 3, 4
+"""Exit codes of `migrate`: `--check` found something; older versions still run."""
+
+
 class Failed(Exception):
     """A command did not do what it was asked for; its text says why."""
+
+    def __init__(self, text: str, *, exit_code: int = 1) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 # ------------------------------------------------------------------------------------------------------------- serve
@@ -78,7 +87,7 @@ async def _serve(settings: Settings, only: str | None, let_in: FileOfCallers | N
     except* RelayError as several:
         why = several.exceptions[0]
         raise Failed(str(why)) from why
-    except* CannotListen as several:
+    except* (CannotListen, CannotMigrate) as several:
         raise Failed(str(several.exceptions[0])) from several
     log.info("stopped", extra={"part": only or "all"})
 
@@ -108,18 +117,38 @@ async def _serve_well(
 # ---------------------------------------------------------------------------------------------------------- operator
 
 
-def migrate_database() -> None:
-    """Bring the tables up to date."""
+def migrate_database(phase: str) -> None:
+    """Bring the tables up to date, print what was applied, and say what is left for later."""
     settings = _of_operator()
 
     async def apply() -> None:
         from fundus_relay.worker.schema import engine_schema
 
         async with AsyncExitStack() as stack:
-            for name in await migrate(database_url(settings, stack), engine_schema()):
+            url = database_url(settings, stack)
+            for name in await migrate(url, engine_schema(), phases=[Phase(phase)]):
                 print(name)
+            for _, name in await pending(url, engine_schema()):
+                print(f"left for --phase post, once no older version runs or is wanted back: {name}", file=sys.stderr)
 
     _do(apply())
+
+
+def show_pending() -> int:
+    """Print phase and name of every migration that is not applied; exit code 3 when there is one."""
+    settings = _of_operator()
+    found: list[tuple[Phase, str]] = []
+
+    async def look() -> None:
+        from fundus_relay.worker.schema import engine_schema
+
+        async with AsyncExitStack() as stack:
+            found.extend(await pending(database_url(settings, stack), engine_schema()))
+
+    _do(look())
+    for phase, name in found:
+        print(phase, name)
+    return PENDING if found else 0
 
 
 def make_token(name: str, scopes: Sequence[str]) -> None:
@@ -200,6 +229,8 @@ def _do(work: Coroutine[Any, Any, None]) -> None:  # Any: what a coroutine is se
         asyncio.run(work)
     except RelayError as why:
         raise Failed(f"{why.code}: {why}") from why
+    except CannotMigrate as why:
+        raise Failed(str(why), exit_code=TOO_EARLY if isinstance(why, OlderVersionsRun) else 1) from why
 
 
 # ------------------------------------------------------------------------------------------------------------- laptop

@@ -12,8 +12,8 @@ import fundus_relay
 from fundus_relay import metrics
 from fundus_relay.adapters.database.census import _WAITING, UNFINISHED, count, look
 from fundus_relay.adapters.database.ledger import PostgresLedger
-from fundus_relay.adapters.database.migrate import Phase, _ours
 from fundus_relay.adapters.database.pool import Pool, connected, open_pool
+from fundus_relay.adapters.database.schema import Phase, migrations
 from fundus_relay.domain.credits import Spent
 
 DOCUMENT = Path(fundus_relay.__path__[0]).parent / "docs" / "observability.md"
@@ -138,7 +138,7 @@ async def test_every_metric_is_explained_and_nothing_else_is(pool: Pool) -> None
 async def test_a_database_that_is_migrated_is_told_from_one_that_is_not_and_one_that_is_away(pool: Pool) -> None:
     assert await look(pool) == ""
 
-    newest = [name for phase, name, _ in _ours() if phase is Phase.PRE][-1]
+    newest = [each.name for each in migrations() if each.phase is Phase.PRE][-1]
     async with connected(pool) as connection:
         await connection.execute("delete from migration where name = %s", [newest])
     assert newest in await look(pool)

@@ -230,7 +230,7 @@ async def _backend(pool: Pool) -> int:
 async def _kill_every_connection(pool: Pool) -> None:
     async with connected(pool) as connection:
         await connection.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'fundus-relay'"
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'fundus-relay%'"
             " order by pid = pg_backend_pid()"
         )
 

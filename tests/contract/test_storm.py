@@ -96,7 +96,8 @@ async def kill_connections(url: str, dice: random.Random, over: asyncio.Event) -
         while not over.is_set():
             await connection.execute(
                 "select pg_sleep(%s), pg_terminate_backend(pid) from pg_stat_activity"
-                " where application_name = 'fundus-relay' and datname = current_database() order by random() limit 1",
+                " where starts_with(application_name, 'fundus-relay') and datname = current_database()"
+                " order by random() limit 1",
                 [dice.random() * 0.1],
             )
 

@@ -21,6 +21,8 @@ from .pool import Pool, connected
 LOOK_WITHIN_S = 3.0
 """For a connection, which may be waited for, and an answer."""
 
+TOO_OLD = "the database is for newer versions than this one"
+
 UNFINISHED = {
     "image": (
         *(ImageState.RECEIVED, ImageState.PREPARED, ImageState.SENDING, ImageState.ANALYSING),
@@ -50,7 +52,7 @@ async def look(pool: Pool) -> str:
         async with asyncio.timeout(LOOK_WITHIN_S), connected(pool) as connection:
             lacking = await missing(connection)
     except (RelayError, TimeoutError):
-        return "the database does not answer"
+        return TOO_OLD if pool.is_refused else "the database does not answer"
     return f"the database is not migrated: {lacking}" if lacking else ""
 
 

@@ -1,31 +1,42 @@
 """Bring a database to the tables that this version needs: forward only, once each, one process at a time.
 
-A file `NNNN_pre_name.sql` suits the code before it too and runs before the new code; `NNNN_post_name.sql` runs when no
-old code is left. The engine's tables live in a schema of their own and come from the engine.
+How this works. In phase `pre` everything runs that older code can live with, so it may be at work meanwhile; phase
+`post` refuses while older code is connected, and shuts it out for good (see `schema`). A database that is new gets
+everything. The engine's tables live in a schema of their own and come from the engine, which marks its steps likewise.
+
+A file with an index that is made `concurrently` runs statement by statement, since PostgreSQL does that in no
+transaction; it has to be one that may be run again. Nobody waits in a statement for the turn, because such an index
+waits for everybody's statements.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import cache
-from importlib import resources
 
 import psycopg
 
+from fundus_relay.domain.errors import StoreUnavailable
+
 from .pool import KEEPALIVES, SERVER_KEEPALIVES, Connection, our_errors
+from .schema import APPLICATION, Migration, Phase, migrations, newest, number_of
 
 TURN = 0x46756E6475735265
 """Key of the advisory lock."""
 
+TURN_WITHIN_S = 30.0
+LOOKS_EVERY_S = 0.2
+
 _SESSION = f"""
-    set lock_timeout = '30s';
+    set lock_timeout = '5s';
     set idle_session_timeout = '30s';
     set idle_in_transaction_session_timeout = '30s';
     {SERVER_KEEPALIVES}
 """
-"""So that one who vanished in the middle keeps nobody from starting."""
+"""So that one who vanished in the middle keeps nobody from starting. Whoever waits for a table's lock holds up all who
+come after, so that is given up before their statements are (`pool.SESSION`), and tried again."""
 
 _GROUND = """
     create schema if not exists relay;
@@ -34,14 +45,31 @@ _GROUND = """
         name text        primary key,
         at   timestamptz not null default now()
     );
+    create table if not exists relay.floor (
+        number integer     primary key,
+        at     timestamptz not null default now()
+    );
 """
 
+_CONNECTED = """
+    select application_name, coalesce(host(client_addr), 'this machine'), pid from pg_stat_activity
+     where datname = current_database() and pid <> pg_backend_pid() and starts_with(application_name, %s)
+"""
+"""Names are shown to every role, other than what a session does. Source: PostgreSQL 16, pg_stat_get_activity."""
 
-class Phase(StrEnum):
-    """When a migration may run."""
+ENGINE = "engine"
 
-    PRE = "pre"
-    POST = "post"
+
+class CannotMigrate(Exception):
+    """This version, or this phase, is not for this database as it is now; the text says why."""
+
+
+class VersionTooOld(CannotMigrate):
+    """The database is for newer versions only."""
+
+
+class OlderVersionsRun(CannotMigrate):
+    """Somebody is connected who cannot live with what is to be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,69 +78,196 @@ class EngineSchema:
 
     Attributes:
         whole: SQL that makes all of them in an empty schema.
-        steps: name → SQL that brings an older one forward, in order.
+        steps: name → SQL that brings an older one forward, in order; `_post_` in a name is our phase.
     """
 
     whole: str
     steps: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What runs once: a migration of ours, or a step of the engine's. `needs` is the version that it is for."""
+
+    name: str
+    sql: str
+    phase: Phase
+    needs: int
+    schema: str
+
+
 async def migrate(
-    url: str, engine: EngineSchema, *, phases: Sequence[Phase] = (Phase.PRE, Phase.POST)
+    url: str,
+    engine: EngineSchema,
+    *,
+    phases: Sequence[Phase] = (Phase.PRE,),
+    ours: Sequence[Migration] | None = None,
 ) -> Sequence[str]:
     """Apply what is missing; returns the names of what was applied. Doing it twice, or at once, is doing it once.
 
-    Raises: StoreUnavailable.
+    Args:
+        phases: of a database that has tables; a new one gets all.
+        ours: of the version that migrates; this one without.
+
+    Raises:
+        StoreUnavailable.
+        VersionTooOld: nothing was done.
+        OlderVersionsRun: nothing was done of phase `post`.
+        CannotMigrate: `post` was asked for before `pre` was done.
     """
+    ours = migrations() if ours is None else ours
     with our_errors("the database cannot be migrated now"):
         async with await psycopg.AsyncConnection.connect(
             url, autocommit=True, connect_timeout=5, **KEEPALIVES
         ) as connection:
             await connection.execute(_SESSION)
-            await connection.execute("select pg_advisory_lock(%s)", [TURN])
+            await _take_turn(connection)
             await connection.execute(_GROUND)
-            return [
-                *await _migrate_engine(connection, engine),
-                *[name for phase, name, sql in _ours() if phase in phases and await _apply(connection, name, sql)],
-            ]
+            await _refuse_if_too_old(connection, newest(ours))
+            if not await _applied(connection):
+                return await _found(connection, engine, ours)
+            left = await _left(connection, engine, ours)
+            done: list[str] = []
+            if Phase.PRE in phases:
+                done += await _apply(connection, [step for step in left if step.phase is Phase.PRE])
+                left = [step for step in left if step.phase is Phase.POST]
+            if Phase.POST in phases and left:
+                done += await _finish(connection, left)
+            return done
+
+
+async def pending(
+    url: str, engine: EngineSchema, *, ours: Sequence[Migration] | None = None
+) -> Sequence[tuple[Phase, str]]:
+    """Phase and name of what is not applied yet; changes nothing. Raises StoreUnavailable."""
+    with our_errors("the database cannot be looked at now"):
+        async with await psycopg.AsyncConnection.connect(url, connect_timeout=5, **KEEPALIVES) as connection:
+            left = await _left(connection, engine, migrations() if ours is None else ours)
+            return [(step.phase, step.name) for step in left]
 
 
 async def missing(connection: Connection) -> str:
     """Name of the first migration that this version cannot work without and that was not applied, or nothing."""
-    found = await (await connection.execute("select name from relay.migration")).fetchall()
-    applied = {row[0] for row in found}
-    return next((name for phase, name, _ in _ours() if phase is Phase.PRE and name not in applied), "")
+    applied = await _applied(connection)
+    return next((each.name for each in migrations() if each.phase is Phase.PRE and each.name not in applied), "")
 
 
-@cache
-def _ours() -> Sequence[tuple[Phase, str, str]]:
-    """Phase, name and SQL, in order."""
-    folder = resources.files(__package__) / "migrations"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    return [(Phase(file.name.split("_")[1]), file.name, file.read_text(encoding="utf-8")) for file in files]
+async def _take_turn(connection: Connection) -> None:
+    until = time.monotonic() + TURN_WITHIN_S
+    while True:
+        row = await (await connection.execute("select pg_try_advisory_lock(%s)", [TURN])).fetchone()
+        if row is not None and row[0]:
+            return
+        if time.monotonic() > until:
+            raise StoreUnavailable("another process has been migrating the database for long")
+        await asyncio.sleep(LOOKS_EVERY_S)
 
 
-async def _migrate_engine(connection: Connection, engine: EngineSchema) -> Sequence[str]:
-    if await _is_applied(connection, "engine"):
-        return [name for name, sql in engine.steps.items() if await _apply(connection, f"engine {name}", sql, "engine")]
+async def _refuse_if_too_old(connection: Connection, number: int) -> None:
+    row = await (await connection.execute("select coalesce(max(number), 0) from relay.floor")).fetchone()
+    if row is not None and row[0] > number:
+        raise VersionTooOld(
+            f"this version ({number:04d}) is too old for the database, which has been migrated for versions from"
+            f" {row[0]:04d} on: run a newer one"
+        )
+
+
+async def _found(connection: Connection, engine: EngineSchema, ours: Sequence[Migration]) -> Sequence[str]:
+    """Everything, in a database that is new."""
     async with connection.transaction():
-        await _apply(connection, "engine", engine.whole, "engine")
+        await _run(connection, _Step(ENGINE, engine.whole, Phase.PRE, 0, ENGINE))
         for name in engine.steps:  # all of them are in the whole
-            await connection.execute("insert into relay.migration (name) values (%s)", [f"engine {name}"])
-    return ["engine"]
+            await connection.execute("insert into relay.migration (name) values (%s)", [f"{ENGINE} {name}"])
+        for each in ours:
+            await _run(connection, _step(each), as_one=True)
+        await _raise_floor(connection, max((each.number for each in ours if each.phase is Phase.POST), default=0))
+    return [ENGINE, *(each.name for each in ours)]
 
 
-async def _is_applied(connection: Connection, name: str) -> bool:
-    found = await connection.execute("select 1 from relay.migration where name = %s", [name])
-    return await found.fetchone() is not None
+async def _left(connection: Connection, engine: EngineSchema, ours: Sequence[Migration]) -> Sequence[_Step]:
+    """What was not applied, in order: the engine's first."""
+    applied = await _applied(connection)
+    steps = [
+        _Step(f"{ENGINE} {name}", sql, Phase.POST if "_post_" in name else Phase.PRE, newest(ours), ENGINE)
+        for name, sql in engine.steps.items()
+    ]
+    return [step for step in [*steps, *(_step(each) for each in ours)] if step.name not in applied]
 
 
-async def _apply(connection: Connection, name: str, sql: str, schema: str = "relay") -> bool:
-    """Run it in `schema` and record it, in one commit; False when it was applied before."""
-    if await _is_applied(connection, name):
+def _step(migration: Migration) -> _Step:
+    return _Step(migration.name, migration.sql, migration.phase, migration.number, "relay")
+
+
+async def _finish(connection: Connection, left: Sequence[_Step]) -> Sequence[str]:
+    """Phase `post`: shut older versions out, see that none is in, and apply."""
+    if before := [step.name for step in left if step.phase is Phase.PRE]:
+        raise CannotMigrate(f"{before[0]} comes first: it is of phase pre")
+    needs = max(step.needs for step in left)
+    was_raised = await _raise_floor(connection, needs)
+    if older := await _older(connection, needs):
+        if was_raised:
+            await connection.execute("delete from relay.floor where number = %s", [needs])
+        raise OlderVersionsRun(f"older versions are connected: {'; '.join(older)}")
+    return await _apply(connection, left)
+
+
+async def _raise_floor(connection: Connection, number: int) -> bool:
+    """Let no version below this number open a connection; False when none could before."""
+    if not number:
         return False
+    raised = await connection.execute("insert into relay.floor (number) values (%s) on conflict do nothing", [number])
+    return raised.rowcount > 0
+
+
+async def _older(connection: Connection, number: int) -> Sequence[str]:
+    """Who is connected with a version below this number."""
+    found = await connection.execute(_CONNECTED, [APPLICATION])
+    return [
+        f"{name!r} from {address}, process {pid} of the server"
+        for name, address, pid in await found.fetchall()
+        if number_of(name) < number
+    ]
+
+
+async def _applied(connection: Connection) -> set[str]:
+    there = await (await connection.execute("select to_regclass('relay.migration')")).fetchone()
+    if there is None or there[0] is None:
+        return set()
+    return {row[0] for row in await (await connection.execute("select name from relay.migration")).fetchall()}
+
+
+async def _apply(connection: Connection, steps: Sequence[_Step]) -> Sequence[str]:
+    for step in steps:
+        await _run(connection, step)
+    return [step.name for step in steps]
+
+
+async def _run(connection: Connection, step: _Step, *, as_one: bool = False) -> None:
+    """Run it in its schema and record it, in one commit.
+
+    Args:
+        as_one: in the transaction that there is; nobody uses the tables, so that an index may keep them locked.
+    """
+    if is_concurrent(step.sql) and not as_one:
+        await connection.execute("select set_config('search_path', %s, false)", [step.schema])
+        for statement in statements(step.sql):
+            await connection.execute(statement.encode())
+        await connection.execute("reset search_path")
+        await connection.execute("insert into relay.migration (name) values (%s)", [step.name])
+        return
+    sql = step.sql.replace(" concurrently", "") if as_one else step.sql
     async with connection.transaction():
-        await connection.execute("select set_config('search_path', %s, true)", [schema])
+        await connection.execute("select set_config('search_path', %s, true)", [step.schema])
         await connection.execute(sql.encode())
-        await connection.execute("insert into relay.migration (name) values (%s)", [name])
-    return True
+        await connection.execute("insert into relay.migration (name) values (%s)", [step.name])
+
+
+def is_concurrent(sql: str) -> bool:
+    """Whether PostgreSQL would run it in no transaction."""
+    return any(" concurrently " in statement for statement in statements(sql))
+
+
+def statements(sql: str) -> Sequence[str]:
+    """Each statement in one line, without comments; its texts must hold neither `;` nor `--`."""
+    lines = (line.partition("--")[0] for line in sql.splitlines())
+    return [" ".join(each.split()) for each in " ".join(lines).split(";") if each.strip()]

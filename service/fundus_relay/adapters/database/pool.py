@@ -23,8 +23,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from fundus_relay.domain.errors import Rejected, StoreUnavailable
 
+from .schema import APPLICATION, TOO_OLD, application_name, newest, refuse_below_floor
+
 Connection = psycopg.AsyncConnection[TupleRow]
-Pool = AsyncConnectionPool[Connection]
 
 LONGEST_WAIT = 5.0
 """Seconds for a connection; then the database counts as out of reach."""
@@ -88,6 +89,16 @@ class StoreLimitExceeded(Rejected):
     code = "store-limit-exceeded"
 
 
+class Pool(AsyncConnectionPool[Connection]):
+    """Connections.
+
+    Attributes:
+        is_refused: the database takes newer versions only, so that no connection can be had any more.
+    """
+
+    is_refused = False
+
+
 class Watched(psycopg.AsyncConnection[TupleRow]):
     """A connection that is hung up when an answer is overdue."""
 
@@ -109,20 +120,44 @@ class Watched(psycopg.AsyncConnection[TupleRow]):
 
 
 @asynccontextmanager
-async def open_pool(url: str, *, size: int = 10, longest_silence: timedelta = LONGEST_SILENCE) -> AsyncIterator[Pool]:
-    """Connections for as long as the context lasts; a database that is away or restarts is survived."""
+async def open_pool(
+    url: str, *, size: int = 10, longest_silence: timedelta = LONGEST_SILENCE, version: int | None = None
+) -> AsyncIterator[Pool]:
+    """Connections for as long as the context lasts; a database that is away or restarts is survived.
+
+    Args:
+        version: number of the version that connects; this one without.
+    """
+    number = newest() if version is None else version
+
+    async def configure(connection: Connection) -> None:
+        """Set the session; by statement, since some poolers refuse start-up options."""
+        await connection.set_autocommit(True)
+        try:
+            await connection.execute(SESSION + refuse_below_floor(number))
+        except psycopg.Error as exc:
+            pool.is_refused = exc.sqlstate == TOO_OLD
+            raise
+        pool.is_refused = False
+        await connection.set_autocommit(False)
+
     pool = Pool(
         url,
         min_size=min(2, size),
         max_size=size,
         timeout=LONGEST_WAIT,
         connection_class=type("Watched", (Watched,), {"longest_silence": longest_silence}),
-        kwargs={"connect_timeout": 3, "application_name": "fundus-relay", "prepare_threshold": 5, **KEEPALIVES},
-        configure=_configure,
+        kwargs={
+            "connect_timeout": 3,
+            "application_name": application_name(number),
+            "prepare_threshold": 5,
+            **KEEPALIVES,
+        },
+        configure=configure,
         check=_check,
         reconnect_timeout=RECONNECT_FOR,
         open=False,
-        name="fundus-relay",
+        name=APPLICATION,
     )
     await pool.open(wait=False)
     try:
@@ -137,13 +172,6 @@ async def _check(connection: Connection) -> None:
     socket.register(connection, POLLIN)
     if socket.poll(0):
         await Pool.check_connection(connection)
-
-
-async def _configure(connection: Connection) -> None:
-    """Set the session; by statement, since some poolers refuse start-up options."""
-    await connection.set_autocommit(True)
-    await connection.execute(SESSION)
-    await connection.set_autocommit(False)
 
 
 @asynccontextmanager
