@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -43,6 +44,15 @@ async def database_url(postgres_url: str, template: str) -> AsyncIterator[str]:
     """URL of a migrated database of this test alone."""
     name = f"test_{uuid4().hex}"
     await _administer(postgres_url, f"create database {name} template {template} strategy file_copy")
+    yield database_at(postgres_url, name)
+    await _administer(postgres_url, f"drop database {name} with (force)")
+
+
+@asynccontextmanager
+async def an_empty_database(postgres_url: str) -> AsyncIterator[str]:
+    """URL of a database without any table."""
+    name = f"empty_{uuid4().hex}"
+    await _administer(postgres_url, f"create database {name}")
     yield database_at(postgres_url, name)
     await _administer(postgres_url, f"drop database {name} with (force)")
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from uuid import uuid4
 
 import psycopg
 import pytest
-from tests.conftest import database_at
+from tests.conftest import an_empty_database
 
 from fundus_relay.adapters.database.census import TOO_OLD, look
 from fundus_relay.adapters.database.migrate import (
@@ -19,7 +18,7 @@ from fundus_relay.adapters.database.migrate import (
     migrate,
     pending,
 )
-from fundus_relay.adapters.database.pool import connected, open_pool
+from fundus_relay.adapters.database.pool import Pool, connected, open_pool
 from fundus_relay.adapters.database.schema import Migration, Phase, migrations, newest
 from fundus_relay.domain.errors import StoreUnavailable
 from fundus_relay.worker.schema import engine_schema
@@ -34,6 +33,7 @@ INDEX = Migration(
 NEXT = [*migrations(), PRE, POST]
 """The migrations of a version that is still to come."""
 
+SLEEPING = "select 1 from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
 WAITING = "select 1 from pg_locks where relation = 'image'::regclass and not granted"
 
 SHAPE = """
@@ -63,17 +63,19 @@ SHAPE = """
 
 @pytest.fixture
 async def empty_url(postgres_url: str) -> AsyncIterator[str]:
-    """URL of a database without any table."""
-    name = f"empty_{uuid4().hex}"
-    async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection:
-        await connection.execute(f"create database {name}".encode())
-        yield database_at(postgres_url, name)
-        await connection.execute(f"drop database {name} with (force)".encode())
+    async with an_empty_database(postgres_url) as url:
+        yield url
 
 
 async def rows(url: str, query: str) -> list[tuple[object, ...]]:
     async with await psycopg.AsyncConnection.connect(url, options="-c search_path=relay,engine") as connection:
         return await (await connection.execute(query.encode())).fetchall()
+
+
+async def use(pool: Pool, *, times: int = 1) -> None:
+    for _ in range(times):  # from the fifth on psycopg prepares it
+        async with connected(pool) as connection:
+            await connection.execute("select * from image")
 
 
 async def shape(url: str) -> set[tuple[object, ...]]:
@@ -161,6 +163,31 @@ async def test_an_index_is_made_in_no_transaction_and_again_after_one_that_faile
 
     assert sorted(len(names) for names in applied) == [0, 0, 0, 1]
     assert await rows(database_url, made) == [(True,)]
+
+
+async def test_connections_that_prepared_for_the_tables_before_are_replaced_unseen(database_url: str) -> None:
+    async with open_pool(database_url, size=3) as pool:
+        await use(pool, times=6)
+        with pytest.raises(StoreUnavailable):
+            async with connected(pool) as at_work:
+                working = asyncio.create_task(at_work.execute("select pg_sleep(1)"))
+                async with asyncio.timeout(20):
+                    while not await rows(database_url, SLEEPING):  # noqa: ASYNC110 - as below
+                        await asyncio.sleep(0.05)
+                assert await migrate(database_url, engine_schema(), ours=NEXT) == [PRE.name]
+                await working  # who was in the middle of a statement may end it
+                await at_work.execute("select 1")
+        await use(pool, times=6)
+
+
+async def test_a_connection_that_prepared_for_the_tables_before_is_closed(database_url: str) -> None:
+    async with open_pool(database_url, size=1) as pool:
+        await use(pool, times=6)
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as somebody:
+            await somebody.execute("alter table relay.image add column word text")
+        with pytest.raises(StoreUnavailable):
+            await use(pool)
+        await use(pool, times=6)
 
 
 @pytest.mark.slow  # five seconds are what it waits

@@ -57,7 +57,7 @@ def sessions(database_url: str) -> list[str]:
 async def audit(photographs: Sequence[Photograph], ehr: str, analyser: str, database_url: str) -> Findings:
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
         kinds = ("DiagnosticReport", "Observation", "Provenance")
-        held = {kind: await _all(client, ehr, kind) for kind in kinds}
+        held = {kind: await all_of(client, ehr, kind) for kind in kinds}
         counts = (await client.get(f"{analyser}/admin/counts")).json()
     wrong = [f"{each.name} was refused: {each.refused}" for each in photographs if each.refused]
     wrong += [f"{each.name} was told twice, as {sorted(each.told)}" for each in photographs if len(each.told) > 1]
@@ -73,9 +73,14 @@ async def audit(photographs: Sequence[Photograph], ehr: str, analyser: str, data
     return Findings(wrong, images, counts["uploads"], counted)
 
 
-async def _all(client: httpx.AsyncClient, ehr: str, kind: str) -> list[Json]:
-    found = (await client.get(f"{ehr}/fhir/{kind}", params={"_count": "1000"})).json()
-    return [entry["resource"] for entry in found.get("entry", [])]
+async def all_of(client: httpx.AsyncClient, ehr: str, kind: str) -> list[Json]:
+    found: list[Json] = []
+    address: str | None = f"{ehr}/fhir/{kind}?_count=1000"
+    while address:
+        page = (await client.get(address)).json()
+        found += [entry["resource"] for entry in page.get("entry", [])]
+        address = next((link["url"] for link in page.get("link", []) if link["relation"] == "next"), None)
+    return found
 
 
 def _twice(resources: Sequence[Json]) -> list[str]:
@@ -128,6 +133,7 @@ def _in_tables(database_url: str) -> tuple[int, int]:
     """Images, and credits that were counted as possibly spent twice."""
     with psycopg.connect(database_url, options="-c search_path=relay") as connection:
         row: Any = connection.execute(  # Any: two numbers
-            "select (select count(*) from image where state <> 'cancelled'), possibly_double_spent from account"
+            "select (select count(*) from image where state not in ('cancelled', 'rejected')), possibly_double_spent"
+            "  from account"
         ).fetchone()
     return int(row[0]), int(row[1])

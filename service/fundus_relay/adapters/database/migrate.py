@@ -7,6 +7,10 @@ everything. The engine's tables live in a schema of their own and come from the 
 A file with an index that is made `concurrently` runs statement by statement, since PostgreSQL does that in no
 transaction; it has to be one that may be run again. Nobody waits in a statement for the turn, because such an index
 waits for everybody's statements.
+
+A statement that was prepared as `select *` fails once its table has another column, on its connection for ever. So the
+connections from before are closed together with the change: those that rest without anybody's noticing (the pool looks
+at a connection before it gives it), and those that wait for the changed table with an error that is tried again.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import psycopg
 
@@ -56,6 +61,18 @@ _CONNECTED = """
      where datname = current_database() and pid <> pg_backend_pid() and starts_with(application_name, %s)
 """
 """Names are shown to every role, other than what a session does. Source: PostgreSQL 16, pg_stat_get_activity."""
+
+_HANG_UP = """
+    select count(*) filter (where is_at_work), count(pg_terminate_backend(pid)) filter (where not is_at_work) from (
+        select pid, state = 'active' and wait_event_type is distinct from 'Lock' and not %(all)s as is_at_work
+          from pg_stat_activity
+         where datname = current_database() and pid <> pg_backend_pid() and starts_with(application_name, %(name)s)
+           and backend_start < %(before)s and pg_has_role(usesysid, 'member')
+    ) as connected
+"""
+"""Of those whom this role may end. Who is in the middle of a statement may end it."""
+
+LET_END_FOR_S = 5.0
 
 ENGINE = "engine"
 
@@ -260,6 +277,26 @@ async def _run(connection: Connection, step: _Step, *, as_one: bool = False) -> 
         await connection.execute("select set_config('search_path', %s, true)", [step.schema])
         await connection.execute(sql.encode())
         await connection.execute("insert into relay.migration (name) values (%s)", [step.name])
+        if is_changing := "alter table" in sql.lower() and not as_one:
+            await _hang_up(connection)
+    if is_changing:
+        await _hang_up_on_all(connection)
+
+
+async def _hang_up_on_all(connection: Connection) -> None:
+    """End every connection of ours that was there when a table changed."""
+    row = await (await connection.execute("select clock_timestamp()")).fetchone()
+    assert row is not None  # noqa: S101 - a row was asked for
+    until = time.monotonic() + LET_END_FOR_S
+    while await _hang_up(connection, before=row[0], all=time.monotonic() > until):  # noqa: ASYNC110 - others end
+        await asyncio.sleep(LOOKS_EVERY_S)
+
+
+async def _hang_up(connection: Connection, *, before: datetime | None = None, all: bool = False) -> int:
+    """End those that are not at work, or all; how many are left."""
+    values = {"name": APPLICATION, "before": before or datetime.max.replace(tzinfo=UTC), "all": all}
+    row = await (await connection.execute(_HANG_UP, values)).fetchone()
+    return int(row[0]) if row else 0
 
 
 def is_concurrent(sql: str) -> bool:

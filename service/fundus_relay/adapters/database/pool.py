@@ -67,6 +67,7 @@ SESSION = f"""
 
 PASSING = (
     "08",  # the connection
+    "0A",  # prepared as `select *` before a migration added a column; see `connected`
     "28",  # the account: mended by an operator, not by the sender
     "40",  # deadlocks and lost races
     "53",  # a full disk, too many connections
@@ -184,7 +185,11 @@ async def connected(pool: Pool) -> AsyncIterator[Connection]:
     """
     with our_errors("the database cannot serve now"):
         async with pool.connection() as connection:
-            yield connection
+            try:
+                yield connection
+            except psycopg.errors.FeatureNotSupported:
+                await connection.close()  # what it has prepared will not do any more
+                raise
 
 
 @contextmanager
