@@ -25,6 +25,7 @@ from fundus_relay.adapters.database.embedded import embedded_postgres
 from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.migrate import migrate
 from fundus_relay.adapters.database.pool import Pool, open_pool
+from fundus_relay.adapters.database.retention import PostgresRetention
 from fundus_relay.adapters.dicomweb import DicomwebArchive
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.adapters.image_archive import HttpImageArchive
@@ -96,6 +97,7 @@ async def opened(settings: Settings, stop: asyncio.Event | None = None) -> Async
             records={settings.record.name: FhirTransactionRecord(settings.record, outside, blobs)},
             clock=clock,
             tracer=tracer,
+            retention=PostgresRetention(pool, clock),
         )
         yield Service(settings, pool, ledger, ports, _rules(settings))
 
@@ -164,6 +166,7 @@ async def run(service: Service, stop: asyncio.Event, **how: Any) -> None:  # Any
     from fundus_relay.pipeline.delivery import deliver
     from fundus_relay.pipeline.journey import advance_image
     from fundus_relay.pipeline.poll import poll
+    from fundus_relay.pipeline.purge import Purge
     from fundus_relay.pipeline.spending import CreditWatch
     from fundus_relay.pipeline.study import report_study
     from fundus_relay.worker.runner import run_worker
@@ -189,8 +192,14 @@ async def run(service: Service, stop: asyncio.Event, **how: Any) -> None:  # Any
         await acquire(acquisition_id, ports, rules)
 
     handlers = {Job.ACQUISITION: acquisition, Job.IMAGE: image, Job.STUDY: study, Job.DELIVERY: delivery}
-    credits = CreditWatch(ports, rules).look
-    await run_worker(service.pool, service.ledger, ports.clock, handlers, ask, discard, stop, credits=credits, **how)
+    credits, purging = CreditWatch(ports, rules).look, Purge(ports, service.settings.retention.ages)
+
+    async def purge() -> None:
+        await purging.round()
+
+    await run_worker(
+        service.pool, service.ledger, ports.clock, handlers, ask, discard, purge, stop, credits=credits, **how
+    )
 
 
 def callers(settings: Settings) -> FileOfCallers | None:

@@ -65,6 +65,11 @@ spans = Counter(
     "fundus_relay_spans", "Spans that the collector of traces took, or that were lost", ["outcome"], registry=REGISTRY
 )
 moves = Counter("fundus_relay_moves", "Rows that came into a state", ["subject", "state"], registry=REGISTRY)
+purged_studies = Counter(
+    "fundus_relay_purged_studies", "Studies that lost a class of what was kept", ["kept"], registry=REGISTRY
+)
+discarded_files = Counter("fundus_relay_discarded_files", "Files that were removed", ["kept"], registry=REGISTRY)
+discarded_bytes = Counter("fundus_relay_discarded_bytes", "Bytes that these had", ["kept"], registry=REGISTRY)
 pool_connections = Gauge(
     "fundus_relay_database_connections", "Connections of this process: open, idle", ["kind"], registry=REGISTRY
 )

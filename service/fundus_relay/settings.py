@@ -29,7 +29,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fundus_relay.domain.dicom import PHOTOGRAPHS
-from fundus_relay.domain.policy import AmbiguousUpload, Carriage, Precheck
+from fundus_relay.domain.policy import AmbiguousUpload, Carriage, Kept, Precheck
 
 LONGEST_DURATION = timedelta(days=366)
 
@@ -122,6 +122,7 @@ def _json_list(value: object) -> object:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_seconds), AfterValidator(_positive)]
+Age = Annotated[int, Field(ge=1, le=36_500)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Text = Annotated[str, AfterValidator(_filled)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
@@ -365,6 +366,42 @@ class Acquisition(_Part):
     horizon: Duration = Field(timedelta(hours=72), description="of trying to fetch a study, before parking")
 
 
+class Retention(_Part):
+    """How old things get after their study's last change; without a number they are kept for ever."""
+
+    source_pictures_days: Age | None = Field(
+        None,
+        description="days after its study's last change that a photograph is kept as it was sent",
+    )
+    prepared_pictures_days: Age | None = Field(
+        None, description="the same of what was made of it for the analyser, of which drawings are made"
+    )
+    pages_days: Age | None = Field(
+        None, description="the same of PDFs and of photographs with boxes drawn; links to them lead nowhere then"
+    )
+    ledger_years: Annotated[int, Field(ge=1, le=200)] | None = Field(
+        None, description="years after its last change that a study is known at all; then everything of it goes"
+    )
+
+    @property
+    def ages(self) -> dict[Kept, timedelta]:
+        """What is purged, and at which age."""
+        days = {
+            Kept.SOURCE: self.source_pictures_days,
+            Kept.PREPARED: self.prepared_pictures_days,
+            Kept.PAGES: self.pages_days,
+            Kept.LEDGER: 366 * self.ledger_years if self.ledger_years else None,
+        }
+        return {kept: timedelta(days=number) for kept, number in days.items() if number}
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Retention:
+        ages = self.ages
+        if any(age > ages.get(Kept.LEDGER, age) for age in ages.values()):
+            raise ValueError("pictures and pages must not be kept longer than ledger_years: all goes then")
+        return self
+
+
 _READ = SettingsConfigDict(
     env_prefix="FUNDUS_RELAY_", env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
 )
@@ -394,4 +431,5 @@ class Settings(BaseSettings):
     analyser: NetraAccount
     record: Destination
     traces: Traces = Traces()
+    retention: Retention = Retention()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from obstore.store import LocalStore, MemoryStore
 
-from fundus_relay.adapters.blobs import ABANDONED_AFTER_S, PIECE, DirectoryBlobs
+from fundus_relay.adapters.blobs import ABANDONED_AFTER_S, DISCARDED, PIECE, DirectoryBlobs
 from fundus_relay.adapters.draft import GATHERED
 from fundus_relay.adapters.object_blobs import ObjectBlobs
 from fundus_relay.domain.errors import StoreUnavailable
@@ -141,10 +141,12 @@ async def test_what_was_kept_long_ago_is_found_on_its_shelf_and_discarded(blobs:
     digest = await blobs.put(b"whole")
     later = datetime.now(UTC) + timedelta(minutes=1)
 
+    assert await blobs.has(digest)
     assert await blobs.kept_before(later, digest[:2]) == [digest]
     assert await blobs.kept_before(later, f"{int(digest[:2], 16) ^ 1:02x}") == []
-    assert await blobs.discard(digest, kept_before=later)
+    assert await blobs.discard(digest, kept_before=later) == len(b"whole")
     assert await blobs.kept_before(later, digest[:2]) == []
+    assert not await blobs.has(digest)
     assert not await blobs.discard(digest, kept_before=later)
 
 
@@ -155,6 +157,43 @@ async def test_what_was_kept_again_since_is_not_discarded(blobs: Blobs) -> None:
     assert await blobs.kept_before(earlier, digest[:2]) == []
     assert not await blobs.discard(digest, kept_before=earlier)
     assert await blobs.get(digest) == b"whole"
+
+
+async def test_what_is_kept_in_the_moment_of_its_discarding_stays(tmp_path: Path) -> None:
+    blobs = DirectoryBlobs(tmp_path)
+    digest = await blobs.put(LARGE)
+    for _ in range(30):
+        long_ago = datetime.now(UTC) - timedelta(hours=2)
+        os.utime(tmp_path / digest[:2] / digest, (long_ago.timestamp(), long_ago.timestamp()))
+
+        _, freed, read = await asyncio.gather(
+            blobs.put(LARGE),
+            blobs.discard(digest, kept_before=datetime.now(UTC) - timedelta(hours=1)),
+            read_if_there(blobs, digest),
+        )
+
+        assert freed in (0, len(LARGE))
+        assert read in (None, LARGE)
+        assert await blobs.get(digest) == LARGE
+    assert files(tmp_path / "drafts") == []
+
+
+async def read_if_there(blobs: Blobs, digest: str) -> bytes | None:
+    try:
+        return await blobs.get(digest)
+    except KeyError:
+        return None
+
+
+async def test_what_a_killed_process_took_off_its_shelf_is_read_and_comes_back(tmp_path: Path) -> None:
+    blobs = DirectoryBlobs(tmp_path)
+    digest = await blobs.put(b"whole")
+    (tmp_path / digest[:2] / digest).rename(tmp_path / "drafts" / f"{digest}{DISCARDED}")
+
+    assert await blobs.get(digest) == b"whole"
+    assert b"".join([piece async for piece in blobs.stream(digest)]) == b"whole"
+    blobs.sweep(abandoned_after=timedelta(0))
+    assert files(tmp_path) == [tmp_path / digest[:2] / digest]
 
 
 async def test_a_draft_that_is_drained_holds_no_more_than_two_pieces_in_memory(tmp_path: Path) -> None:

@@ -34,13 +34,13 @@ async def main(url: str, manner: str) -> None:
     async def poll() -> None:
         tell("poll")
 
-    async def collect() -> None: ...
+    async def nothing() -> None: ...
 
     async with open_pool(url) as pool:
         clock = SystemClock()
         ledger = PostgresLedger(pool, clock, Engine().enqueue)
         handlers = dict.fromkeys(Job, handle)
-        await run_worker(pool, ledger, clock=clock, handlers=handlers, poll=poll, collect=collect, stop=stop)
+        await run_worker(pool, ledger, clock, handlers, poll, nothing, nothing, stop)
     tell("stopped")
 
 

@@ -75,6 +75,7 @@ async def working(
             handlers=dict.fromkeys(Job, handler),
             poll=poll,
             collect=do_nothing,
+            purge=do_nothing,
             stop=stop,
             pace=pace,
         )

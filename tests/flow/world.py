@@ -20,6 +20,7 @@ from tests.fakes.study_archive import FakeStudyArchive
 from fundus_relay.adapters.blobs import DirectoryBlobs
 from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.pool import Connection, Pool, connected
+from fundus_relay.adapters.database.retention import PostgresRetention
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.domain.errors import Unavailable
 from fundus_relay.domain.policy import AmbiguousUpload, Precheck
@@ -89,8 +90,8 @@ class World:
     async def accept(
         self, *entries: Entry, bundle: str | None = "transaction", sender: Sender = NOBODY
     ) -> list[Accepted]:
-        submitted = Submitted(entries, bundle)
-        answers = await accept(submitted, self.ports.ledger, self.ports.archive, self.clock, sender)
+        ports = self.ports
+        answers = await accept(Submitted(entries, bundle), ports.ledger, ports.blobs, ports.archive, self.clock, sender)
         return [answer for answer in answers if isinstance(answer, Accepted)]
 
     async def run_jobs(self) -> None:
@@ -106,7 +107,9 @@ class World:
             case Job.IMAGE:
                 await advance_image(id, self.ports, self.rules)
             case Job.STUDY:
-                await report_study(id, self.ports, self.rules)
+                assert isinstance(self.ports.ledger, PostgresLedger)
+                async with self.ports.ledger.looking_at(id):  # as the worker does
+                    await report_study(id, self.ports, self.rules)
             case Job.DELIVERY:
                 await deliver(id, self.ports, self.rules)
 
@@ -200,6 +203,7 @@ def a_world(pool: Pool, blobs: Path, ehr: httpx.AsyncClient) -> World:
         analyser=analyser,
         records={"ehr": FhirTransactionRecord(Destination(base_url=str(ehr.base_url.join("fhir"))), ehr, kept)},
         clock=clock,
+        retention=PostgresRetention(pool, clock),
     )
     return World(ports, clock, queue, pool, analyser, archive, ehr)
 

@@ -21,6 +21,7 @@ from fundus_relay.adapters.database.embedded import embedded_postgres
 from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.migrate import migrate
 from fundus_relay.adapters.database.pool import Pool, connected, open_pool
+from fundus_relay.adapters.database.retention import PostgresRetention
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.values import Entry, Image, StoredPicture, Submitted
 from fundus_relay.imaging.format import examine
@@ -63,7 +64,13 @@ async def submit(ports: Ports, patient: str) -> None:
         "content": {"contentType": "image/jpeg"},
     }
     stored = StoredPicture(sha256, "image/jpeg", len(picture), examine(picture).size)
-    await accept(Submitted((Entry(media, picture=stored, element="Media"),)), ports.ledger, ports.archive, ports.clock)
+    await accept(
+        Submitted((Entry(media, picture=stored, element="Media"),)),
+        ports.ledger,
+        ports.blobs,
+        ports.archive,
+        ports.clock,
+    )
 
 
 async def images(pool: Pool, ports: Ports) -> list[Image | None]:
@@ -80,7 +87,15 @@ async def test_an_answer_outlives_the_lane_that_stops_because_the_database_is_aw
         async with open_pool(url) as pool:
             clock, analyser = WaitingRoom(server), FakeAnalyser()
             ledger = PostgresLedger(pool, clock, Engine().enqueue)
-            ports = Ports(ledger, DirectoryBlobs(tmp_path / "blobs"), FakeStudyArchive(), analyser, {}, clock)
+            ports = Ports(
+                ledger,
+                DirectoryBlobs(tmp_path / "blobs"),
+                FakeStudyArchive(),
+                analyser,
+                {},
+                clock,
+                PostgresRetention(pool, clock),
+            )
             rules = Rules("http://relay.test/fhir", "Test clinic", {})
             analyser.when_taken = partial(asyncio.to_thread, server.stop)
 
@@ -93,7 +108,7 @@ async def test_an_answer_outlives_the_lane_that_stops_because_the_database_is_aw
             async def nothing(*_: str) -> None: ...
 
             handlers = {Job.IMAGE: carry, Job.STUDY: nothing, Job.DELIVERY: nothing}
-            worker = asyncio.create_task(run_worker(pool, ledger, clock, handlers, nothing, nothing, stop, pace=PACE))
+            worker = asyncio.create_task(run_worker(pool, ledger, clock, handlers, *[nothing] * 3, stop, pace=PACE))
             await submit(ports, "first")
             async with asyncio.timeout(90):
                 await ended.acquire()

@@ -3,6 +3,9 @@
 How this works: a draft is a temporary file that is hashed while it is written. Keeping it makes the bytes durable under
 their digest: in a directory by fsync, rename, fsync; in an object store by one put. Equal bytes kept twice replace each
 other, which changes nothing and mends a damaged copy.
+
+What is discarded is taken off its shelf first, looked at once more, and put back if somebody kept it in that moment;
+who reads meanwhile finds it beside the drafts, and what a killed process left there is put back, too.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ import re
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 from fundus_relay.domain.errors import StoreUnavailable
 
@@ -25,6 +29,9 @@ PIECE = 256 * 1024
 
 ABANDONED_AFTER_S = 3600
 """A draft this old belongs to a process that died."""
+
+DISCARDED = "-discarded"
+"""How the name of what was taken off its shelf ends."""
 
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _FAN = [f"{number:02x}" for number in range(256)]
@@ -45,7 +52,7 @@ class DirectoryBlobs:
             for folder in (self._drafts, *(path / name for name in _FAN)):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _sync_directory(path)
-            _sweep(self._drafts)
+            self.sweep()
 
     def draft(self) -> FileDraft:
         return FileDraft(self._drafts, self._take_in)
@@ -55,10 +62,10 @@ class DirectoryBlobs:
 
     async def get(self, sha256: str) -> bytes:
         with self._lookup(sha256):
-            return await asyncio.to_thread(self._place(sha256).read_bytes)
+            return await asyncio.to_thread(self._read, sha256)
 
     async def stream(self, sha256: str) -> AsyncIterator[bytes]:
-        with self._lookup(sha256), await asyncio.to_thread(self._place(sha256).open, "rb") as file:
+        with self._lookup(sha256), await asyncio.to_thread(self._open, sha256) as file:
             while piece := await asyncio.to_thread(file.read, PIECE):
                 yield piece
 
@@ -70,25 +77,29 @@ class DirectoryBlobs:
         with disk(), os.scandir(folder) as found:
             return [each.name for each in found if DIGEST.match(each.name) and each.stat().st_mtime < moment]
 
-    async def discard(self, sha256: str, *, kept_before: datetime) -> bool:
+    async def has(self, sha256: str) -> bool:
+        with disk():
+            return await asyncio.to_thread(self._place(sha256).is_file)
+
+    async def discard(self, sha256: str, *, kept_before: datetime) -> int:
         """As the port says. It is taken off its shelf first: what somebody keeps from then on lies there untouched."""
         return await asyncio.to_thread(self._discard, self._place(sha256), kept_before.timestamp())
 
-    def _discard(self, place: Path, moment: float) -> bool:
-        taken = self._drafts / f"{place.name}-discarded"
+    def _discard(self, place: Path, moment: float) -> int:
+        taken = self._drafts / f"{place.name}{DISCARDED}"
         with disk():
             try:
                 if place.stat().st_mtime >= moment:
-                    return False
+                    return 0
                 place.rename(taken)
             except FileNotFoundError:
-                return False
-            if is_kept := taken.stat().st_mtime >= moment:  # in the moment between the look and the move
-                with suppress(FileExistsError):
-                    place.hardlink_to(taken)
+                return 0
+            found = taken.stat()
+            if is_kept := found.st_mtime >= moment:  # in the moment between the look and the move
+                _put_back(taken, place)
             taken.unlink()
             _sync_directory(place.parent)
-            return not is_kept
+            return 0 if is_kept else found.st_size
 
     async def _take_in(self, file: int, draft: Path, digest: str) -> None:
         await asyncio.to_thread(self._make_durable, file, draft, self._place(digest))
@@ -110,6 +121,31 @@ class DirectoryBlobs:
             raise StoreUnavailable("the blob store: its folders are gone; is it mounted?") from exc
         except OSError as exc:
             raise StoreUnavailable(f"the blob store: {type(exc).__name__}") from exc
+
+    def _read(self, digest: str) -> bytes:
+        with self._open(digest) as file:
+            return file.read()
+
+    def _open(self, digest: str) -> BinaryIO:
+        """On its shelf; or beside it, in the moment in which it is looked at whether it may go."""
+        place = self._place(digest)
+        for path in (place, self._drafts / f"{place.name}{DISCARDED}"):
+            with suppress(FileNotFoundError):
+                return path.open("rb")
+        return place.open("rb")  # it was put back between the two looks, or there is none
+
+    def sweep(self, abandoned_after: timedelta = timedelta(seconds=ABANDONED_AFTER_S)) -> None:
+        """Do what processes that died left undone: their drafts go, and what they took off a shelf comes back to it."""
+        with tempfile.NamedTemporaryFile(dir=self._drafts) as fresh:  # whose time is the file system's, which all share
+            now = os.fstat(fresh.fileno()).st_mtime
+        for draft in self._drafts.iterdir():
+            with suppress(FileNotFoundError):
+                is_taken = draft.name.endswith(DISCARDED)
+                left = draft.stat()
+                if now - (left.st_ctime if is_taken else left.st_mtime) >= abandoned_after.total_seconds():
+                    if is_taken:
+                        _put_back(draft, self._place(draft.name.removesuffix(DISCARDED)))
+                    draft.unlink()
 
     def _place(self, digest: str) -> Path:
         if not DIGEST.match(digest):
@@ -134,10 +170,7 @@ def _sync_directory(path: Path) -> None:
         os.close(folder)
 
 
-def _sweep(drafts: Path) -> None:
-    with tempfile.NamedTemporaryFile(dir=drafts) as fresh:  # whose time is the file system's, which all share
-        now = os.fstat(fresh.fileno()).st_mtime
-    for draft in drafts.iterdir():
-        with suppress(FileNotFoundError):
-            if now - draft.stat().st_mtime > ABANDONED_AFTER_S:
-                draft.unlink()
+def _put_back(taken: Path, place: Path) -> None:
+    """Unless the same lies there again."""
+    with suppress(FileExistsError):
+        place.hardlink_to(taken)

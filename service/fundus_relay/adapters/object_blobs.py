@@ -60,16 +60,28 @@ class ObjectBlobs:
                 if each["last_modified"] < moment
             ]
 
-    async def discard(self, sha256: str, *, kept_before: datetime) -> bool:
-        """As the port says, but for the milliseconds between a look and the deletion: no store deletes on condition."""
+    async def has(self, sha256: str) -> bool:
         try:
             with _lookup(sha256):
-                if (await obstore.head_async(self._store, _key(sha256)))["last_modified"] >= kept_before:
-                    return False
-                await obstore.delete_async(self._store, _key(sha256))
+                await obstore.head_async(self._store, _key(sha256))
         except KeyError:
             return False
         return True
+
+    async def discard(self, sha256: str, *, kept_before: datetime) -> int:
+        """As the port says, but for the milliseconds between a look and the deletion: no store deletes on condition.
+
+        Who keeps the same in those finds it in the ledger's list of what is discarded, and looks; see `pipeline.kept`.
+        """
+        try:
+            with _lookup(sha256):
+                found = await obstore.head_async(self._store, _key(sha256))
+                if found["last_modified"] >= kept_before:
+                    return 0
+                await obstore.delete_async(self._store, _key(sha256))
+        except KeyError:
+            return 0
+        return found["size"]
 
     async def _upload(self, _: int, draft: Path, digest: str) -> None:
         with _bucket():

@@ -11,6 +11,7 @@ from fundus_relay.domain.errors import (
     CriteriaNotSelective,
     InvalidResource,
     Issue,
+    PicturePurged,
     PictureTooLarge,
     Rejected,
     RelayError,
@@ -119,6 +120,8 @@ def refusal(error: RelayError, *, at_most: int = MAX_ISSUES) -> Refusal:
             return Refusal(412, outcome(_issue(error, "conflict")))
         case PictureTooLarge():
             return Refusal(413, outcome(_issue(error, "too-long")))
+        case PicturePurged():
+            return Refusal(410, outcome(_issue(error, "deleted")))
         case Rejected():
             return Refusal(422, outcome(_issue(error, "processing")))
         case Unavailable():

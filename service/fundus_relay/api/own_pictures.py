@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fundus_relay.adapters.image_archive import ImageNotThere
-from fundus_relay.domain.errors import PictureTooLarge
-from fundus_relay.fhir.pages import is_overlay
+from fundus_relay.domain.errors import PicturePurged, PictureTooLarge
+from fundus_relay.fhir.pages import digest_of, is_overlay
 from fundus_relay.pipeline.ports import Blobs, Draft, ImageArchive, Ledger
 
 
@@ -32,11 +32,14 @@ class OwnPictures:
             return await self.elsewhere.fetch(url, draft, limit=limit)
         async with self.ledger.transaction() as tx:
             media = await tx.resources.read("Media", url.removeprefix(own))
+            is_gone = media is not None and not is_overlay(media) and await tx.is_purged(digest_of(media))
         if media is None or is_overlay(media):
             raise ImageNotThere("there is no photograph of ours at this URL")
+        if is_gone:
+            raise PicturePurged("the photograph at this URL was purged: send its bytes")
         if media["content"]["size"] > limit:
             raise PictureTooLarge(f"the picture has more than {limit} bytes")
-        async for chunk in self.blobs.stream(media["content"]["url"].removeprefix("Binary/")):
+        async for chunk in self.blobs.stream(digest_of(media)):
             draft.write(chunk)
             await draft.drain()
         return str(media["content"]["contentType"])

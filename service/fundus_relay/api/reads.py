@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from fundus_relay import __version__
+from fundus_relay.domain.errors import PicturePurged
 from fundus_relay.domain.values import Json
 from fundus_relay.fhir.capability import capability_statement
 from fundus_relay.fhir.exchange import instant, searchset, shown, version_tag
-from fundus_relay.fhir.pages import blob_of, is_overlay, kept_binary
+from fundus_relay.fhir.pages import blob_of, digest_of, is_overlay, is_purged, kept_binary
 from fundus_relay.fhir.search import LONGEST_QUERY, decode, is_supported
 from fundus_relay.fhir.search_parameters import PARAMETERS
 from fundus_relay.pipeline.ports import Blobs, Ledger
@@ -98,13 +99,15 @@ class Reads:
         async with self.ledger.transaction() as tx:
             media = await tx.resources.read("Media", id)
             page = await tx.resources.read("Binary", id) if media is None or is_overlay(media) else None
+            if page is None and media is not None and await tx.is_purged(digest_of(media)):
+                raise PicturePurged("the photograph was purged: it is older than the operator keeps photographs")
         if media is not None and not is_overlay(media):
             content = media["content"]
-            return _File(
-                kept_binary(id, content["contentType"], content["url"].removeprefix("Binary/")), content["size"]
-            )
+            return _File(kept_binary(id, content["contentType"], digest_of(media)), content["size"])
         if page is None:
             raise NotFound("there is no such Binary")
+        if is_purged(page):
+            raise PicturePurged("the page was purged: it is older than the operator keeps pages of reports")
         return _File(page, None)
 
     async def _stored(self, kind: str, id: str, version: int | None = None) -> Json:

@@ -76,7 +76,8 @@ class Writes:
         no_condition(request)
         submitted = with_criteria(await self._received(request, "Bundle"))
         taken = _in_order(
-            submitted, await accept(submitted, self.ledger, self.studies, self.clock, self._sender(request))
+            submitted,
+            await accept(submitted, self.ledger, self.blobs, self.studies, self.clock, self._sender(request)),
         )
         wishes, base = _wishes(request), base_url(request, self.public_url)
         if wishes.is_async and (where := _tasks_url(taken, base)):
@@ -97,7 +98,9 @@ class Writes:
         return Sender(caller.name if caller else "", self.old_after)
 
     async def _accept_one(self, request: Request, entry: Entry) -> Accepted:
-        (taken,) = await accept(Submitted((entry,)), self.ledger, self.studies, self.clock, self._sender(request))
+        (taken,) = await accept(
+            Submitted((entry,)), self.ledger, self.blobs, self.studies, self.clock, self._sender(request)
+        )
         if isinstance(taken, RelayError):
             raise taken
         return taken

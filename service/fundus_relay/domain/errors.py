@@ -254,6 +254,12 @@ class PictureLost(Unexplained):
     code = "picture-lost"
 
 
+class PicturePurged(Rejected):
+    """The photograph or page is as old as the operator lets such files get, and was purged."""
+
+    code = "picture-purged"
+
+
 class RecordUnavailable(Unavailable):
     """The EHR cannot be reached, is busy, or lost a race; the same delivery may succeed later."""
 

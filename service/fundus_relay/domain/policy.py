@@ -45,3 +45,21 @@ class Carriage(StrEnum):
     BINARY = "binary"
     LINK = "link"
     NONE = "none"
+
+
+class Kept(StrEnum):
+    """A class of what is kept, each with an age at which it goes.
+
+    Attributes:
+        SOURCE: photographs as they were sent.
+        PREPARED: what was made of them for the analyser.
+        PAGES: what people look at: PDFs and photographs with boxes drawn.
+        LEDGER: everything of a study, whatever else is kept of it.
+        UNKNOWN: files that nothing refers to; they go by themselves.
+    """
+
+    SOURCE = "source"
+    PREPARED = "prepared"
+    PAGES = "pages"
+    LEDGER = "ledger"
+    UNKNOWN = "unknown"

@@ -29,6 +29,9 @@ KEPT_BLOB: Final = profile("kept-blob")
 HANDLING: Final = f"{CANONICAL}/CodeSystem/handling"
 """CodeSystem of what a sender may say in `meta.tag` of how to handle something."""
 
+PURGED_BLOB: Final = profile("purged-blob")
+"""The same of one whose bytes were purged."""
+
 SID_RESULT: Final = f"{CANONICAL}/sid/result"
 SID_REPORT: Final = f"{CANONICAL}/sid/report"
 SID_IMAGE: Final = f"{CANONICAL}/sid/image"

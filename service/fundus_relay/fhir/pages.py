@@ -81,10 +81,25 @@ def blob_of(page: Json) -> str | None:
     return next((str(each["valueString"]) for each in stated if each["url"] == names.KEPT_BLOB), None)
 
 
+def digest_of(photograph: Json) -> str:
+    """Digest of the bytes of a photograph, by its Media as it is stored."""
+    return str(photograph["content"]["url"]).removeprefix("Binary/")
+
+
 def replaced(page: Json) -> Json:
     """A Binary that no revision refers to any more: what it showed is gone, and it says so."""
     kept = {name: page[name] for name in ("resourceType", "id", "meta")}
     return {**kept, "contentType": "text/plain", "data": b64encode(REPLACED.encode()).decode()}
+
+
+def purged(page: Json) -> Json:
+    """A Binary whose bytes are kept no longer."""
+    return {**page, "_data": {"extension": [{"url": names.PURGED_BLOB, "valueBoolean": True}]}}
+
+
+def is_purged(page: Json) -> bool:
+    """Whether a Binary's bytes were let go."""
+    return any(each["url"] == names.PURGED_BLOB for each in page.get("_data", {}).get("extension", []))
 
 
 def overlay_media(image: Image, photograph: Json, page: StoredPage, setting: Setting, public_url: str) -> Json:

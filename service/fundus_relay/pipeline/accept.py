@@ -14,20 +14,33 @@ from urllib.parse import parse_qsl
 from uuid import uuid4
 
 from fundus_relay import tracing
-from fundus_relay.domain.errors import CriteriaNotSelective, InvalidResource, Issue, RelayError, VersionConflict
+from fundus_relay.domain.errors import (
+    CriteriaNotSelective,
+    InvalidResource,
+    Issue,
+    RelayError,
+    StoreUnavailable,
+    VersionConflict,
+)
 from fundus_relay.domain.values import Accepted, Entry, Json, Submitted
 
 from .identity import OURS, Known, id_at_ehr, is_ours
 from .imaging_studies import AskedStudy, take_studies
+from .kept import make_sure
 from .ownership import check_found, check_groups, check_studies
 from .photographs import Photograph, photograph_of, take_photographs
-from .ports import Clock, Ledger, StudyArchive, Transaction
+from .ports import Blobs, Clock, Ledger, StudyArchive, Transaction
 from .urgency import NOBODY, Sender, hurried_by, urgency_of
 from .withdrawal import take_back
 
 
 async def accept(
-    submitted: Submitted, ledger: Ledger, archive: StudyArchive, clock: Clock, sender: Sender = NOBODY
+    submitted: Submitted,
+    ledger: Ledger,
+    blobs: Blobs,
+    archive: StudyArchive,
+    clock: Clock,
+    sender: Sender = NOBODY,
 ) -> list[Accepted | RelayError]:
     """Take a request over; the answers stand in the order of its entries.
 
@@ -36,11 +49,11 @@ async def accept(
     """
     with _traced(submitted.entries) as entries:
         if submitted.bundle != "batch":
-            return [*await _accept_together(entries, ledger, archive, clock, sender)]
+            return [*await _accept_together(entries, ledger, blobs, archive, clock, sender)]
         answers: list[Accepted | RelayError] = []
         for entry in entries:
             try:
-                answers += await _accept_together([entry], ledger, archive, clock, sender)
+                answers += await _accept_together([entry], ledger, blobs, archive, clock, sender)
             except RelayError as why:
                 answers.append(why)
         return answers
@@ -69,9 +82,10 @@ class _Placed:
 
 
 async def _accept_together(
-    entries: Sequence[Entry], ledger: Ledger, archive: StudyArchive, clock: Clock, sender: Sender
+    entries: Sequence[Entry], ledger: Ledger, blobs: Blobs, archive: StudyArchive, clock: Clock, sender: Sender
 ) -> list[Accepted]:
     async with ledger.transaction() as tx:
+        await make_sure([entry.picture.sha256 for entry in entries if entry.picture is not None], tx, blobs)
         await tx.hold([name for entry in entries if (name := _contended_name(entry))])
         placed = [await _place(entry, tx) for entry in entries]
         links = {p.entry.element: p.reference for p in placed}
@@ -128,7 +142,10 @@ async def _place(entry: Entry, tx: Transaction) -> _Placed:
         if page.total > 1:
             raise CriteriaNotSelective(f"If-None-Exist of {entry.element} matches {page.total} resources")
         if page.matches:
-            return _Placed(entry, f"{kind}/{page.matches[0]['id']}", found=page.matches[0])
+            found = await tx.resources.lean_on(kind, page.matches[0]["id"])
+            if found is None:
+                raise StoreUnavailable("what the condition found was purged in this very moment")
+            return _Placed(entry, f"{kind}/{found['id']}", found=found)
     return _Placed(entry, f"{kind}/{OURS}{uuid4()}")
 
 
@@ -156,7 +173,7 @@ async def _known_at_ehr(placed: Sequence[_Placed], tx: Transaction) -> dict[str,
 
 async def _earlier(element: str, literal: str, tx: Transaction) -> Json:
     kind, _, id = literal.partition("/")
-    resource = await tx.resources.read(kind, id)
+    resource = await tx.resources.lean_on(kind, id)
     if resource is None:
         issue = Issue(f"{element}.reference", "not-found", "there is no such resource here", "reference-unresolved")
         raise InvalidResource(issue)

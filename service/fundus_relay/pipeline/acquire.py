@@ -44,6 +44,7 @@ from fundus_relay.imaging.format import PictureFacts, examine_dicom
 from .eyes import eye_of
 from .headers import check_patient, check_pixels_name_nobody, patient_ids
 from .identity import OURS
+from .kept import make_sure
 from .photographs import is_other_eye_elsewhere
 from .ports import Job, Ports, Transaction
 from .rules import Rules
@@ -245,6 +246,7 @@ async def _begin_journeys(
 ) -> bool:
     """Every frame becomes a Media and an image, once; all in the commit that notes the instance as fetched."""
     async with ports.ledger.transaction() as tx:
+        await make_sure([fetched.sha256], tx, ports.blobs)
         study = await tx.study(acquisition.study_id)
         now = await _still_due(acquisition, tx)
         if study is None or now is None:

@@ -7,7 +7,6 @@ round holds more than a small part of all digests, and each shelf is seen within
 
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
 
 from .ports import Ports
@@ -17,7 +16,8 @@ SPARED_FOR = timedelta(days=1)
 
 ROUND = timedelta(minutes=10)
 
-log = logging.getLogger(__name__)
+AT_ONCE = 20
+"""Files that are discarded in one transaction: whoever brings one of them anew waits that long."""
 
 
 async def collect(ports: Ports) -> None:
@@ -25,7 +25,22 @@ async def collect(ports: Ports) -> None:
     now = ports.clock.now()
     shelf = f"{int(now.timestamp() / ROUND.total_seconds()) % 256:02x}"
     old = await ports.blobs.kept_before(now - SPARED_FOR, shelf)
-    unknown = await ports.ledger.unknown_pictures(old)
-    discarded = [await ports.blobs.discard(digest, kept_before=now - SPARED_FOR) for digest in unknown]
-    if any(discarded):
-        log.info("pictures-discarded", extra={"count": sum(discarded)})
+    await ports.retention.condemn(await ports.ledger.unknown_pictures(old))
+    await discard_condemned(ports)
+
+
+async def discard_condemned(ports: Ports) -> None:
+    """Discard all files that were condemned, but those that something needs, or that were kept again just now.
+
+    What it is interrupted in, the next call does. Raises StoreUnavailable.
+    """
+    while await _discard_some(ports):
+        pass
+
+
+async def _discard_some(ports: Ports) -> bool:
+    kept_before = ports.clock.now() - SPARED_FOR
+    async with ports.retention.condemned(AT_ONCE) as condemned:
+        for digest in condemned.files:
+            condemned.freed[digest] = await ports.blobs.discard(digest, kept_before=kept_before)
+    return condemned.is_more

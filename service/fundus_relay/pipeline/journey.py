@@ -32,7 +32,7 @@ from fundus_relay.imaging.preparation import prepare
 
 from .ambiguity import settle_upload
 from .interpret import interpret
-from .kept import kept
+from .kept import kept, make_sure
 from .ports import Job, Ports
 from .receipt import keep_receipt
 from .rules import Rules
@@ -100,6 +100,7 @@ async def prepare_image(image: Image, ports: Ports, rules: Rules) -> bool:
         )
     is_held = bool(advice) and rules.precheck is Precheck.HOLD
     async with ports.ledger.transaction() as tx:
+        await make_sure([stored.sha256], tx, ports.blobs)
         state, reason = (ImageState.PARKED, advice[0]) if is_held else (ImageState.PREPARED, None)
         moved = await tx.move_image(image, state, reason=reason, prepared=stored, advice=advice, attempt=0, due_at=None)
         if is_held:

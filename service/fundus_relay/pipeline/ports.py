@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from fundus_relay.domain.credits import Credits, Spent
 from fundus_relay.domain.dicom import InstanceName, ListedInstance
 from fundus_relay.domain.packed import Packed
+from fundus_relay.domain.policy import Kept
 from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageState
 from fundus_relay.domain.urgency import Urgency
 from fundus_relay.domain.values import (
@@ -100,8 +101,12 @@ class Blobs(Protocol):
         """Digests that begin with these two hexadecimal digits and were last kept before then."""
         ...
 
-    async def discard(self, sha256: str, *, kept_before: datetime) -> bool:
-        """Remove bytes, unless somebody kept them again since then; True when they are gone."""
+    async def has(self, sha256: str) -> bool:
+        """Whether the bytes are there. Raises StoreUnavailable."""
+        ...
+
+    async def discard(self, sha256: str, *, kept_before: datetime) -> int:
+        """Remove bytes, unless somebody kept them again since then; how many that were, 0 when nothing went."""
         ...
 
 
@@ -250,6 +255,10 @@ class Resources(Protocol):
         """One version (the newest by default), or None."""
         ...
 
+    async def lean_on(self, kind: str, id: str) -> Json | None:
+        """The newest version, which nobody purges before the commit, or None."""
+        ...
+
     async def search(
         self, kind: str, parameters: Sequence[tuple[str, str]], *, count: int = 50, offset: int = 0
     ) -> Page:
@@ -293,7 +302,8 @@ class Transaction(Protocol):
     async def add_image(self, image: Image) -> tuple[Image, bool]:
         """Add, or return the one that this study already has with equal bytes; True when added.
 
-        Its place, and that of an acquisition, is chosen here; see `domain.urgency`.
+        Its pixels are here again then, should they have been purged. Its place, and that of an acquisition, is chosen
+        here; see `domain.urgency`.
         """
         ...
 
@@ -307,6 +317,14 @@ class Transaction(Protocol):
 
     async def image_of_media(self, media_id: str, sha256: str) -> Image | None:
         """The image that this Media brought, as the first or again; not locked (lock the study first)."""
+        ...
+
+    async def is_purged(self, sha256: str) -> bool:
+        """Whether there are images of these bytes, and the pixels of each of them were purged."""
+        ...
+
+    async def condemned(self, sha256s: Sequence[str]) -> Sequence[str]:
+        """Those that are to be discarded, or were within the last day; nobody discards them before the commit."""
         ...
 
     async def twins(self, source: StoredPicture, subject: Json, *, but: Study) -> Sequence[Image]:
@@ -529,7 +547,10 @@ class Ledger(Protocol):
         ...
 
     async def unknown_pictures(self, digests: Sequence[str]) -> Sequence[str]:
-        """Those that are neither the source of an image, nor what was made of one, nor a page that a report has."""
+        """Those that are neither the source of an image, nor what was made of one, nor a page that a report has.
+
+        What was purged of an image or report is not of it any more.
+        """
         ...
 
     async def census(self) -> Census: ...
@@ -544,6 +565,77 @@ class Ledger(Protocol):
 
     async def held(self, reason: str | None, now: datetime) -> Sequence[str]:
         """Ids of all that is parked; with a reason's code, of all that is parked or waits for that one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """Where something lies that may be purged.
+
+    Attributes:
+        since, id: its place; the next look begins after it.
+        study_id: of the study that it belongs to.
+    """
+
+    since: datetime
+    id: str
+    study_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Condemned:
+    """Files that are to be discarded.
+
+    Attributes:
+        files: by digest, what each was.
+        freed: to be filled: by digest, how many bytes its discarding gave back.
+        is_more: whether there was anything to look at, needed or not.
+    """
+
+    files: Mapping[str, Kept]
+    is_more: bool
+    freed: dict[str, int] = field(default_factory=dict)
+
+
+class Retention(Protocol):
+    """What may go, and its going. Every method raises StoreUnavailable when the database cannot be reached.
+
+    A study may lose something when all its images, acquisitions and deliveries have ended, nothing of it changed since
+    a moment, no job of it is queued, and nobody holds it.
+    """
+
+    async def old(self, kept: Kept, before: datetime, after: Old | None, limit: int) -> Sequence[Old]:
+        """What of this class has been as it is since before that moment, oldest first; studies for the ledger.
+
+        Args:
+            after: the last one of the look before.
+        """
+        ...
+
+    async def purge(self, kept: Kept, study_ids: Sequence[str], before: datetime) -> int:
+        """Let a class go of those of these studies that may lose it; returns of how many. One commit.
+
+        The files are condemned, not discarded. A study that somebody works on is passed over.
+        """
+        ...
+
+    async def purge_leftovers(self, kind: str, before: datetime, after: Old | None, limit: int) -> Sequence[Old]:
+        """Remove resources of this type that nothing refers to any more and that are older than that.
+
+        Returns:
+            Everything of the type that was looked at; `Old.study_id` is empty.
+        """
+        ...
+
+    async def condemn(self, sha256s: Sequence[str]) -> None:
+        """Note files that nothing refers to, to be discarded."""
+        ...
+
+    def condemned(self, limit: int) -> AbstractAsyncContextManager[Condemned]:
+        """Files that were condemned and that nothing needs; done with when the context ends well.
+
+        Until then whoever is about to need one of them waits; see `Transaction.condemned`.
+        """
         ...
 
 
@@ -563,5 +655,6 @@ class Ports:
     analyser: Analyser
     records: Mapping[str, HealthRecord]
     clock: Clock
+    retention: Retention
     decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     tracer: Tracer = field(default_factory=Tracer)

@@ -20,6 +20,7 @@ from fundus_relay.fhir.pages import is_overlay
 from fundus_relay.fhir.report import Report, build_report, fingerprint
 from fundus_relay.fhir.withdrawn import withdrawn, withdrawn_report
 
+from .kept import make_sure
 from .poll import ON_HOLD
 from .ports import Job, Ports, Transaction
 from .render import render
@@ -137,6 +138,8 @@ def is_settled(image: Image) -> bool:
 async def _issue(tx: Transaction, draft: _Draft, pages: Pages, ports: Ports, rules: Rules) -> None:
     """Store a report revision and make it due at every destination."""
     study, said = draft.study, draft.said
+    drawn = [page for page in (pages.sheet, *pages.overlays.values()) if page is not None]
+    await make_sure([page.sha256 for page in drawn], tx, ports.blobs)
     gone: Packed
     if draft.report is not None:
         report = await _told(study, draft.told, draft.media, draft.acquisitions, draft.issued, pages, rules)
@@ -219,10 +222,34 @@ async def _told(
 
 def _no_longer_said(said: Packed, told: Packed) -> Packed:
     """What the revision before had and this one has not, such as the panel of an eye that was corrected."""
-    still = {_name_at_ehr(each) for each in told.heads if each["resourceType"] in _WITHDRAWN}
+    still = {_name_at_ehr(each): each["id"] for each in told.heads if each["resourceType"] in _WITHDRAWN}
+    media = {f"Media/{each['id']}": still.get(_name_at_ehr(each)) for each in said.heads if _is_media(each)}
     return said.mapped(
-        lambda each: withdrawn(each) if each["resourceType"] in _WITHDRAWN and _name_at_ehr(each) not in still else None
+        lambda each: (
+            _part_of(withdrawn(each), media)
+            if each["resourceType"] in _WITHDRAWN and _name_at_ehr(each) not in still
+            else None
+        )
     )
+
+
+def _is_media(resource: Json) -> bool:
+    return bool(resource["resourceType"] == "Media")
+
+
+def _part_of(resource: Json, media: Mapping[str, str | None]) -> Json:
+    """A drawing that is part of its photograph by the name that this revision has for that.
+
+    Args:
+        media: references of the revision before → id of the same photograph now.
+    """
+    if "partOf" not in resource:
+        return resource
+    parts = [
+        {**each, "reference": f"Media/{id}"} if (id := media.get(each.get("reference", ""))) else each
+        for each in resource["partOf"]
+    ]
+    return {**resource, "partOf": parts}
 
 
 _WITHDRAWN = frozenset({"Observation", "Media", "Binary"})

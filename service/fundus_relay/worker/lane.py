@@ -20,7 +20,7 @@ class Pace:
 
     Attributes:
         acquisitions, images, reports: jobs at once in the lane.
-        poll, reconcile, rescue, collect, credits: between two rounds.
+        poll, reconcile, rescue, collect, credits, purge: between two rounds.
         heartbeat: between two beats of a lane.
         grace: that jobs have to finish when their lane stops; then they are cancelled and handed back.
         dead_after: without a heartbeat; must exceed `grace` and the time that a lane needs to notice.
@@ -35,6 +35,7 @@ class Pace:
     rescue: float = 4
     collect: float = 600
     credits: float = 2
+    purge: float = 60
     heartbeat: float = 2
     grace: float = 10
     dead_after: float = 18

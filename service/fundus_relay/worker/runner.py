@@ -35,6 +35,7 @@ async def run_worker(
     handlers: Mapping[Job, Handler],
     poll: Callable[[], Awaitable[object]],
     collect: Callable[[], Awaitable[object]],
+    purge: Callable[[], Awaitable[object]],
     stop: asyncio.Event,
     *,
     credits: Callable[[], Awaitable[object]] | None = None,
@@ -48,6 +49,7 @@ async def run_worker(
         poll: one batch; called by one process of all.
         collect: one shelf; likewise.
         credits: one look at what waits for them; likewise.
+        purge: some steps; likewise.
     """
     at_work = AtWork()
     app = _app(handlers, ledger, clock, at_work)
@@ -78,7 +80,13 @@ async def run_worker(
         asyncio.create_task(
             lead(
                 pool,
-                {poll: pace.poll, reconcile: pace.reconcile, rescue: pace.rescue, collect: pace.collect}
+                {
+                    poll: pace.poll,
+                    reconcile: pace.reconcile,
+                    rescue: pace.rescue,
+                    collect: pace.collect,
+                    purge: pace.purge,
+                }
                 | ({credits: pace.credits} if credits else {}),
             )
         ),

@@ -103,6 +103,7 @@ Description: "Codes of an OperationOutcome's issues: of one element of a request
   * #picture-lost "picture lost" "A picture that was kept is not in the blob store any more, or is another one there."
   * #picture-not-an-image "picture not an image" "The bytes are of no picture format that we know."
   * #picture-not-one "picture not one" "The file has several pictures, and a Media is one: send each as a Media of its own, or their ImagingStudy."
+  * #picture-purged "picture purged" "The photograph or page is as old as the operator lets such files get, and was purged."
   * #picture-too-large "picture too large" "The picture has more bytes or pixels than we take."
   * #picture-too-small "picture too small" "The picture has fewer pixels than the analyser asks for."
   * #record-credentials-refused "record credentials refused" "The EHR refuses our token or its rights; an operator must mend it, the reports wait."

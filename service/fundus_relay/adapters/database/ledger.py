@@ -18,6 +18,7 @@ from fundus_relay.pipeline.ports import Census, Clock, Job, Parked, PutOff
 from .account import ACCOUNT, FOR_CREDITS
 from .moves import tell
 from .pool import Pool, connected
+from .retention import UNNEEDED_OF
 from .transaction import Enqueue, PostgresTransaction
 
 _OVERDUE = """
@@ -152,13 +153,7 @@ class PostgresLedger:
         return bool(rows[0]["is_so"])
 
     async def unknown_pictures(self, digests: Sequence[str]) -> Sequence[str]:
-        rows = await self._run(
-            "select digest from unnest(%s::text[]) as digest"
-            " where not exists (select from resource where kind = 'Binary' and is_newest"
-            "                    and content #>> '{_data,extension,0,valueString}' = digest)"
-            " except (select source_sha256 from image union all select prepared ->> 'sha256' from image)",
-            [list(digests)],
-        )
+        rows = await self._run(UNNEEDED_OF, [list(digests)])
         return [row["digest"] for row in rows]
 
     async def census(self) -> Census:

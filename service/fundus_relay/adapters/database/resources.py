@@ -93,6 +93,14 @@ class StoredResources:
         row = await cursor.fetchone()
         return _complete(*row) if row else None
 
+    async def lean_on(self, kind: str, id: str) -> Json | None:
+        cursor = await self._connection.execute(
+            "select content, version, updated from resource where kind = %s and id = %s and is_newest for key share",
+            (kind, id),
+        )
+        row = await cursor.fetchone()
+        return _complete(*row) if row else None
+
     async def search(
         self, kind: str, parameters: Sequence[tuple[str, str]], *, count: int = 50, offset: int = 0
     ) -> Page:

@@ -172,8 +172,9 @@ class PostgresTransaction:
         if added:
             return image_of(added[0]), True
         rows = await self._run(
-            "select * from image where study_id = %s and source_sha256 = %s and source_frame = %s for no key update",
-            [image.study_id, source.sha256, source.frame],
+            "update image set source_purged_at = null, sent_again_at = %s"
+            " where study_id = %s and source_sha256 = %s and source_frame = %s returning *",
+            [self._clock.now(), image.study_id, source.sha256, source.frame],
         )
         self._see(rows[0])
         return image_of(rows[0]), False
@@ -194,6 +195,16 @@ class PostgresTransaction:
             [sha256, media_id],
         )
         return image_of(rows[0]) if rows else None
+
+    async def is_purged(self, sha256: str) -> bool:
+        rows = await self._run(
+            "select bool_and(source_purged_at is not null) as is_so from image where source_sha256 = %s", [sha256]
+        )
+        return bool(rows[0]["is_so"])
+
+    async def condemned(self, sha256s: Sequence[str]) -> Sequence[str]:
+        rows = await self._run("select sha256 from discard where sha256 = any(%s) for share", [list(sha256s)])
+        return list({row["sha256"]: None for row in rows})
 
     async def twins(self, source: StoredPicture, subject: Json, *, but: Study) -> Sequence[Image]:
         rows = await self._run(
@@ -422,6 +433,8 @@ class PostgresTransaction:
         """Settle, if state and attempt are still those of `before`."""
         values = {name: column(value) for name, value in changes.items()}
         values |= {"state": to, "reason": reason}
+        if "prepared" in changes:
+            values["prepared_purged_at"] = None
         if to != before.state:
             values["since"] = self._clock.now()
         rows = await self._run(
