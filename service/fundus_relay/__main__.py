@@ -10,6 +10,11 @@ from pathlib import Path
 
 from fundus_relay import __version__
 
+NAMED = (
+    "of a Media, Task, ImagingStudy, DiagnosticReport (ours or the EHR's), image, delivery or acquisition; or Type/id,"
+    " such as Patient/7 for all studies of a patient that are here"
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 failed, 2 wrongly called or configured; `migrate` has more."""
@@ -72,6 +77,20 @@ def _parser() -> argparse.ArgumentParser:
     release.set_defaults(
         run=lambda commands, given: commands.release(given.id, reason=given.reason, pay_again=given.pay_again)
     )
+
+    hold = parsers.add_parser("hold", help="let nothing of a study be purged, however old")
+    hold.add_argument("id", help=NAMED)
+    hold.add_argument("--why", default="", help="words for whoever looks later; kept in the database, never logged")
+    hold.add_argument("--who", help="in whose name; the user's by default")
+    hold.set_defaults(run=lambda commands, given: commands.hold(given.id, who=given.who, why=given.why))
+
+    unhold = parsers.add_parser("unhold", help="end that: what is old enough goes in the next minutes")
+    unhold.add_argument("id", help=NAMED)
+    unhold.add_argument("--who", help="in whose name; the user's by default")
+    unhold.set_defaults(run=lambda commands, given: commands.unhold(given.id, who=given.who))
+
+    holds = parsers.add_parser("holds", help="what is held, since when, by whom and why")
+    holds.set_defaults(run=lambda commands, _: commands.show_holds())
 
     standin = parsers.add_parser("standin", help="a stand-in for the analyser's API; no medical device")
     standin.add_argument("--state", type=Path, help="its SQLite file")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import logging
+import os
 import secrets
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +20,7 @@ import uvloop
 
 from fundus_relay import memory, metrics, telemetry
 from fundus_relay.adapters.callers import FileOfCallers, Unusable, line_of
+from fundus_relay.adapters.database.legal_hold import PostgresHolds
 from fundus_relay.adapters.database.migrate import CannotMigrate, OlderVersionsRun, migrate, pending
 from fundus_relay.adapters.database.schema import Phase
 from fundus_relay.adapters.patience import ToldToStop
@@ -28,9 +31,11 @@ from fundus_relay.domain.access import Scope
 from fundus_relay.domain.errors import RelayError
 from fundus_relay.environment import read
 from fundus_relay.health import look_after, note_turns
-from fundus_relay.pipeline.operator import Released, release_all
+from fundus_relay.pipeline.operator import Held, Released, release_all
+from fundus_relay.pipeline.operator import hold as hold_studies
 from fundus_relay.pipeline.operator import release as release_one
-from fundus_relay.pipeline.ports import Census, Parked, PutOff
+from fundus_relay.pipeline.operator import unhold as unhold_studies
+from fundus_relay.pipeline.ports import Census, Hold, Parked, PutOff
 from fundus_relay.settings import Http, Settings, Storage
 
 log = logging.getLogger(__name__)
@@ -202,6 +207,54 @@ def release(id: str | None, *, reason: str | None, pay_again: bool) -> None:
     _do(let_go())
 
 
+def hold(name: str, *, who: str | None, why: str) -> None:
+    """Keep everything of the studies that `name` is of, however old."""
+
+    async def keep(holds: PostgresHolds) -> None:
+        _print(await hold_studies(name, holds, who=who or _user(), why=why))
+
+    _with_holds(keep)
+
+
+def unhold(name: str, *, who: str | None) -> None:
+    """End that."""
+
+    async def end(holds: PostgresHolds) -> None:
+        ended = await unhold_studies(name, holds, who=who or _user())
+        _print(ended)
+        if not ended.count:
+            raise Failed("that is not held")
+
+    _with_holds(end)
+
+
+def show_holds() -> None:
+    """Print what is held, as one JSON object a line."""
+
+    async def show(holds: PostgresHolds) -> None:
+        for each in await holds.standing():
+            _print(each)
+
+    _with_holds(show)
+
+
+def _with_holds(work: Callable[[PostgresHolds], Coroutine[Any, Any, None]]) -> None:  # Any: as of `_do`
+    settings = _of_one_that_runs()
+
+    async def run() -> None:
+        async with opened_ledger(settings) as (_, pool, clock):
+            await work(PostgresHolds(pool, clock))
+
+    _do(run())
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container whose user has no name
+        return str(os.getuid())
+
+
 def _of_operator() -> Storage:
     """Settings of a command whose answer is on standard output; the log is for what goes wrong meanwhile."""
     settings = read(Storage, among=Settings)
@@ -220,7 +273,7 @@ def _of_one_that_runs() -> Storage:
     return settings
 
 
-def _print(row: Parked | PutOff | Census | Released) -> None:
+def _print(row: Parked | PutOff | Census | Released | Held | Hold) -> None:
     print(json.dumps(asdict(row), default=str))
 
 

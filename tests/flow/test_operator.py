@@ -90,3 +90,26 @@ async def test_where_no_database_is_an_operator_is_not_told_that_nothing_waits(
     assert await said(elsewhere, "parked", code=1) == []
     assert await said(elsewhere, "release", "--all", code=1) == []
     assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []
+
+
+@pytest.mark.parametrize("kind", ["", "Media/"])
+async def test_an_operator_holds_a_study_by_whatever_is_at_hand(
+    environment: dict[str, str], ledger: PostgresLedger, kind: str
+) -> None:
+    image = await add_image(ledger, state=ImageState.ANSWERED, sha256="ab" * 32, media_id="m1")
+    async with ledger.transaction() as tx:
+        media = {"resourceType": "Media", "id": "m1", "content": {"url": f"Binary/{'ab' * 32}"}}
+        await tx.resources.put({**media, "subject": {"reference": "Patient/7"}})
+
+    held = await said(environment, "hold", f"{kind}m1", "--why", "a letter of 3 May", "--who", "legal")
+    assert held == [{"studies": [image.study_id], "count": 1}]
+    assert (await said(environment, "hold", "Patient/7"))[0]["count"] == 0  # it is the same study
+
+    (standing,) = await said(environment, "holds")
+    assert (standing["study"], standing["who"], standing["why"]) == (image.study_id, "legal", "a letter of 3 May")
+    assert standing["media"] == ["m1"]
+
+    assert (await said(environment, "unhold", image.id))[0]["count"] == 1
+    assert await said(environment, "holds") == []
+    assert (await said(environment, "unhold", image.study_id, code=1))[0]["count"] == 0
+    await said(environment, "hold", "nobody-knows-this", code=1)

@@ -18,6 +18,7 @@ from tests.flow.world import LEFT, World, a_photograph
 from tests.serving import an_application
 from tests.unit.imaging.pictures import a_jpeg
 
+from fundus_relay.adapters.database.legal_hold import PostgresHolds
 from fundus_relay.adapters.database.pool import connected
 from fundus_relay.adapters.object_blobs import ObjectBlobs
 from fundus_relay.domain.errors import StoreUnavailable
@@ -25,6 +26,7 @@ from fundus_relay.domain.policy import Kept
 from fundus_relay.domain.values import Accepted
 from fundus_relay.pipeline.collect import discard_condemned
 from fundus_relay.pipeline.kept import make_sure
+from fundus_relay.pipeline.operator import hold, unhold
 from fundus_relay.pipeline.purge import Purge
 
 EYE, OTHER_EYE = a_jpeg(noise=21), a_jpeg(noise=22)
@@ -142,6 +144,27 @@ async def test_what_is_not_finished_stays_however_old(world: World, tmp_path: Pa
 
     assert await marks(world) == [(False, False)]
     assert len(files_of(tmp_path)) == 4
+
+
+async def test_what_is_held_stays_until_the_hold_ends(world: World, tmp_path: Path) -> None:
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await world.finish()
+    holds = PostgresHolds(world.pool, world.clock)
+    report = await world.report()
+    for name in (taken.resource["id"], f"Task/{taken.task_id}", f"DiagnosticReport/{report['id']}"):
+        assert len(await holds.studies_of(name)) == 1
+    await hold(f"Media/{taken.resource['id']}", holds, who="legal", why="")
+    everything = {**PIXELS, Kept.LEDGER: timedelta(days=366)}
+
+    await grow_older(world, tmp_path, timedelta(days=5000))
+    await purge(world, everything)
+    assert await marks(world) == [(False, False)]
+    assert len(files_of(tmp_path)) == 4
+
+    await unhold(f"Media/{taken.resource['id']}", holds, who="legal")
+    await purge(world, everything)
+    assert await world.images() == []
+    assert files_of(tmp_path) == []
 
 
 async def test_whoever_asks_for_purged_pixels_is_told_that_they_are_gone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fundus_relay.domain.errors import HELD, AnswerNotUnderstood, PictureLost, Rejected, UploadAmbiguous
@@ -9,7 +10,7 @@ from fundus_relay.domain.states import IMAGE_SETTLED, AcquisitionState, Delivery
 from fundus_relay.domain.values import Delivery, Image
 
 from .imaging_studies import ask_again
-from .ports import Clock, Job, Ledger, Transaction
+from .ports import Clock, Holds, Job, Ledger, Transaction
 from .settle import is_waiting
 
 
@@ -25,12 +26,45 @@ class MayBePaidTwice(Rejected):
     code = "may-be-paid-twice"
 
 
+class NothingOfThatName(Rejected):
+    """There is nothing of this id, or not any more."""
+
+    code = "nothing-of-that-name"
+
+
 @dataclass(frozen=True, slots=True)
 class Released:
     """What became of many: how many go on, and how many may have been paid and were left."""
 
     count: int
     left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Studies that a name leads to, and how many of them were held, or let go, just now."""
+
+    studies: Sequence[str]
+    count: int
+
+
+async def hold(name: str, holds: Holds, *, who: str, why: str) -> Held:
+    """Keep everything of the studies that something is of until `unhold`. Raises NothingOfThatName."""
+    studies = await studies_of(name, holds)
+    return Held(studies, await holds.hold(studies, who, why))
+
+
+async def unhold(name: str, holds: Holds, *, who: str) -> Held:
+    """End that. Raises NothingOfThatName."""
+    studies = await studies_of(name, holds)
+    return Held(studies, await holds.end(studies, who))
+
+
+async def studies_of(name: str, holds: Holds) -> Sequence[str]:
+    """Ids of the studies that something is of; see `ports.Holds`. Raises NothingOfThatName."""
+    if studies := await holds.studies_of(name):
+        return studies
+    raise NothingOfThatName("there is nothing of this id, or not any more")
 
 
 async def release_all(ledger: Ledger, clock: Clock, *, reason: str | None = None, pay_again: bool = False) -> Released:

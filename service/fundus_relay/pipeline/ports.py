@@ -640,6 +640,48 @@ class Retention(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A study of which nothing is purged.
+
+    Attributes:
+        why: as somebody typed it; never logged.
+        media, tasks: ids of the Media that are in it, and of the Tasks that tell of it.
+    """
+
+    study: str
+    at: datetime
+    who: str
+    why: str
+    media: Sequence[str]
+    tasks: Sequence[str]
+
+
+class Holds(Protocol):
+    """Studies that are held by order. Every method raises StoreUnavailable when the database cannot be reached."""
+
+    async def studies_of(self, name: str) -> Sequence[str]:
+        """Ids of the studies that something is of.
+
+        Args:
+            name: id of an image, delivery, acquisition, study, Media, Task, ImagingStudy or DiagnosticReport, also of
+                the report at the EHR; or `Type/id`, then of a Patient, ServiceRequest or Encounter, too.
+        """
+        ...
+
+    async def hold(self, study_ids: Sequence[str], who: str, why: str) -> int:
+        """Hold those that are not held yet; returns how many."""
+        ...
+
+    async def end(self, study_ids: Sequence[str], who: str) -> int:
+        """End the holds of these; returns how many. What is old enough may go at once."""
+        ...
+
+    async def standing(self) -> Sequence[Hold]:
+        """All that are held, longest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """All of them.
 

@@ -98,6 +98,7 @@ Description: "Codes of an OperationOutcome's issues: of one element of a request
   * #not-found "not found" "There is no such thing here."
   * #not-parked "not parked" "Nothing that waits has this id."
   * #not-permitted "not permitted" "The token lacks the scope that this needs."
+  * #nothing-of-that-name "nothing of that name" "There is nothing of this id, or not any more."
   * #picture-damaged "picture damaged" "The picture is truncated or does not decode."
   * #picture-format-unsupported "picture format unsupported" "The picture is neither JPEG, PNG, TIFF nor DICOM, or of a kind of these that is not read."
   * #picture-lost "picture lost" "A picture that was kept is not in the blob store any more, or is another one there."

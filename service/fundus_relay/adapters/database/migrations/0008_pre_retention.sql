@@ -14,6 +14,7 @@ create index delivery_with_pages on delivery (since, id)
     where state in ('confirmed', 'superseded') and pages_purged_at is null;
 create index study_by_age on study (opened_at, id);
 create index delivery_by_report on delivery (report_id);
+create index delivery_by_remote on delivery (remote_id) where remote_id is not null;
 create index acquisition_by_imaging_study on acquisition (imaging_study);
 create index resource_part_of on resource using gin ((content -> 'partOf') jsonb_path_ops)
     where kind = 'Media' and is_newest;

@@ -1,0 +1,93 @@
+"""Studies that are held by order: nothing of them is purged. Who, when and why stays, also when a hold has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from fundus_relay.pipeline.ports import Clock, Hold
+
+from .pool import Pool, connected
+from .retained import rows_of
+
+_STUDIES = """
+    with by_uuid as (select %(uuid)s::uuid as id), media as (
+        select id, content #>> '{content,url}' as url from resource
+         where kind = 'Media' and is_newest
+           and (id = any(array(select %(id)s union select id from resource_index
+                                where kind = 'Media' and parameter in ('subject', 'based-on', 'encounter')
+                                  and value = %(literal)s))
+                or content -> 'partOf' @> jsonb_build_array(jsonb_build_object('reference', %(imaging_study)s::text)))
+    )
+    select study.id from study join by_uuid using (id)
+    union select study_id from image join by_uuid using (id)
+    union select study_id from delivery join by_uuid using (id)
+    union select study_id from submission join by_uuid using (id)
+    union select study_id from acquisition join by_uuid using (id)
+    union select study_id from delivery where report_id = %(id)s
+    union select study_id from delivery where remote_id = %(id)s
+    union select study_id from acquisition where imaging_study = %(id)s
+    union select study_id from media join image on source_sha256 = replace(media.url, 'Binary/', '')
+         where image.media_id = media.id
+            or exists (select from submission where submission.study_id = image.study_id
+                          and image_media ->> image.id::text = media.id)
+"""
+
+_HOLD = """
+    insert into legal_hold (study_id, at, who, why) select id, %s, %s, %s from study where id = any(%s)
+        on conflict (study_id) where ended_at is null do nothing returning study_id
+"""
+
+_HOLDS = """
+    select legal_hold.study_id::text as study, at, who, why,
+           array(select media_id from image where image.study_id = legal_hold.study_id order by arrival) as media,
+           array(select id::text from submission where submission.study_id = legal_hold.study_id
+                  order by accepted_at, id) as tasks
+      from legal_hold where ended_at is null order by at, id
+"""
+
+
+class PostgresHolds:
+    """See `ports.Holds`."""
+
+    def __init__(self, pool: Pool, clock: Clock) -> None:
+        self._pool = pool
+        self._clock = clock
+
+    async def studies_of(self, name: str) -> Sequence[str]:
+        kind, _, id = name.rpartition("/")
+        given = {
+            "uuid": _uuid_of(id),
+            "id": id,
+            "literal": name if kind else None,
+            "imaging_study": f"ImagingStudy/{id}" if kind in {"", "ImagingStudy"} else None,
+        }
+        async with connected(self._pool) as connection:
+            return sorted(str(row["id"]) for row in await rows_of(connection, _STUDIES, given))
+
+    async def hold(self, study_ids: Sequence[str], who: str, why: str) -> int:
+        async with connected(self._pool) as connection:
+            # whoever purges one of them has it locked: what is held after this is there, or was gone before
+            await connection.execute("select from study where id = any(%s) order by id for update", [list(study_ids)])
+            return len(await rows_of(connection, _HOLD, [self._clock.now(), who, why, list(study_ids)]))
+
+    async def end(self, study_ids: Sequence[str], who: str) -> int:
+        async with connected(self._pool) as connection:
+            ended = await rows_of(
+                connection,
+                "update legal_hold set ended_at = %s, ended_by = %s where study_id = any(%s) and ended_at is null"
+                " returning id",
+                [self._clock.now(), who, list(study_ids)],
+            )
+            return len(ended)
+
+    async def standing(self) -> Sequence[Hold]:
+        async with connected(self._pool) as connection:
+            return [Hold(**row) for row in await rows_of(connection, _HOLDS)]
+
+
+def _uuid_of(id: str) -> UUID | None:
+    try:
+        return UUID(id)
+    except ValueError:
+        return None
