@@ -3,172 +3,177 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from fundus_relay.adapters.clock import SystemClock
-from fundus_relay.adapters.database.pool import Pool, connected, open_pool
+from fundus_relay.adapters.database.pool import Connection, Pool, connected
 from fundus_relay.adapters.database.retained import place
 from fundus_relay.adapters.database.retention import PostgresRetention, old_of
 from fundus_relay.domain.policy import Kept
 from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageState
 
-LIMIT = 30
 CLASSES = (Kept.SOURCE, Kept.PREPARED, Kept.PAGES, Kept.LEDGER)
-ENDED = {"answered", "rejected", "cancelled", "confirmed", "superseded", "complete"}
-AGES = st.sampled_from([0, 29, 31, 400])
-Rows = Sequence[tuple[str, int]]
+ENDED = frozenset({"answered", "rejected", "cancelled", "confirmed", "superseded", "complete"})
+AGES = (0, 29, 31, 99, 101, 400, 500)
+TABLES = ("study", "image", "submission", "delivery", "acquisition", "study_look", "legal_hold")
+AGO = "now() - make_interval(days => %s)"
+SEED = 8
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A study: the states of its rows, how many days ago each was last touched, and what else speaks for keeping it."""
+    """A study: state and age in days of each of its rows, and what else speaks for keeping it."""
 
     opened: int
-    images: Rows
-    deliveries: Rows
-    acquisitions: Rows
     accepted: int
+    images: Sequence[tuple[str, int]]
+    deliveries: Sequence[tuple[str, int]]
+    acquisitions: Sequence[tuple[str, int]]
     sent_again: int | None
     is_held: bool
     was_held: bool
     has_look: bool
     has_job: bool
 
-    def may_go(self) -> bool:
+    def may_go(self, limit: int) -> bool:
         rows = [*self.images, *self.deliveries, *self.acquisitions]
-        touched = [self.opened, self.accepted, *(age for _, age in rows)]
-        touched += [self.sent_again] if self.sent_again is not None and self.images else []
+        ages = [self.opened, self.accepted, *(age for _, age in rows)]
+        ages += [self.sent_again] if self.sent_again is not None and self.images else []
         is_finished = all(state in ENDED for state, _ in rows) and not (self.has_look or self.has_job)
-        return is_finished and not self.is_held and min(touched) >= LIMIT
+        return is_finished and not self.is_held and min(ages) >= limit
 
 
-def _rows(states: type[ImageState] | type[DeliveryState] | type[AcquisitionState]) -> st.SearchStrategy[Rows]:
-    mostly_ended = st.one_of(st.sampled_from([each for each in states if each in ENDED]), st.sampled_from(list(states)))
-    return st.lists(st.tuples(mostly_ended.map(str), AGES), max_size=2)
+def a_history(chance: random.Random) -> History:
+    """Mostly of what is old and has ended, with one thing or another that speaks against purging."""
+
+    def age() -> int:
+        return chance.choice(AGES[chance.choice((0, 3, 5)) :])
+
+    def rows(states: type[ImageState] | type[DeliveryState] | type[AcquisitionState]) -> list[tuple[str, int]]:
+        every = [str(each) for each in states]
+        ended = [state for state in every if state in ENDED]
+        return [(chance.choice(ended * 6 + every), age()) for _ in range(chance.randrange(3))]
+
+    def seldom() -> bool:
+        return chance.random() < 0.1
+
+    return History(
+        opened=age(),
+        accepted=age(),
+        images=rows(ImageState),
+        deliveries=rows(DeliveryState),
+        acquisitions=rows(AcquisitionState),
+        sent_again=age() if seldom() else None,
+        is_held=seldom(),
+        was_held=seldom(),
+        has_look=seldom(),
+        has_job=seldom(),
+    )
 
 
-HISTORIES = st.lists(
-    st.builds(
-        History,
-        AGES,
-        _rows(ImageState),
-        _rows(DeliveryState),
-        _rows(AcquisitionState),
-        AGES,
-        st.none() | AGES,
-        *[st.sampled_from([False, False, False, True])] * 4,
-    ),
-    min_size=1,
-    max_size=8,
-)
-
-
-async def _write(history: History, pool: Pool) -> str:
+async def write(history: History, connection: Connection) -> str:
     study = str(uuid4())
-    ago = "now() - make_interval(days => %s)"
-    async with connected(pool) as connection:
 
-        async def put(statement: str, *values: object) -> None:
-            await connection.execute(statement.replace("AGO", ago).encode(), values)
+    async def put(statement: str, *values: object) -> None:
+        await connection.execute(statement.replace("AGO", AGO).encode(), values)
 
+    await put(
+        "insert into study (id, key, subject, context, state, opened_at) values (%s, %s, '{}', '{}', 'reported', AGO)",
+        *(study, study, history.opened),
+    )
+    for state, age in history.images:
         await put(
-            "insert into study (id, key, subject, context, state, opened_at)"
-            " values (%s, %s, '{}', '{}', 'reported', AGO)",
-            *(study, study, history.opened),
+            "insert into image (id, study_id, media_id, source, source_sha256, prepared, state, since)"
+            " values (gen_random_uuid(), %s, 'm', '{}', %s, %s, %s, AGO)",
+            *(study, uuid4().hex * 2, json.dumps({"sha256": uuid4().hex * 2}), state, age),
         )
-        for state, age in history.images:
-            await put(
-                "insert into image (id, study_id, media_id, source, source_sha256, prepared, state, since)"
-                " values (gen_random_uuid(), %s, 'm', '{}', %s, %s, %s, AGO)",
-                *(study, uuid4().hex * 2, json.dumps({"sha256": uuid4().hex * 2}), state, age),
-            )
-        for revision, (state, age) in enumerate(history.deliveries):
-            await put(
-                "insert into delivery (id, study_id, revision, destination, state, resources, report_id, since)"
-                " values (gen_random_uuid(), %s, %s, 'ehr', %s, '[]', 'r', AGO)",
-                *(study, revision, state, age),
-            )
-        for number, (state, age) in enumerate(history.acquisitions):
-            await put(
-                "insert into acquisition (id, study_id, submission_id, imaging_study, address, study_uid, state, since,"
-                " asked_at) values (gen_random_uuid(), %s, gen_random_uuid(), 'i', 'a', %s, %s, AGO, AGO)",
-                *(study, str(number), state, age, age),
-            )
+    for revision, (state, age) in enumerate(history.deliveries):
         await put(
-            "insert into submission (id, study_id, accepted_at, image_media) values (gen_random_uuid(), %s, AGO, '{}')",
-            *(study, history.accepted),
+            "insert into delivery (id, study_id, revision, destination, state, resources, report_id, since)"
+            " values (gen_random_uuid(), %s, %s, 'ehr', %s, '[]', 'r', AGO)",
+            *(study, revision, state, age),
         )
-        if history.sent_again is not None:
-            await put("update image set sent_again_at = AGO where study_id = %s", history.sent_again, study)
-        if history.is_held:
-            await put("insert into legal_hold (study_id, at, who, why) values (%s, now(), '', '')", study)
-        if history.was_held:
-            await put(
-                "insert into legal_hold (study_id, at, who, why, ended_at) values (%s, now(), '', '', now())", study
-            )
-        if history.has_look:
-            await put("insert into study_look (study_id) values (%s)", study)
-        if history.has_job:
-            await put(
-                "insert into engine.procrastinate_jobs (queue_name, task_name, queueing_lock, args)"
-                " values ('report', 'study', %s, '{}')",
-                f"study:{study}",
-            )
+    for number, (state, age) in enumerate(history.acquisitions):
+        await put(
+            "insert into acquisition (id, study_id, submission_id, imaging_study, address, study_uid, state, since,"
+            " asked_at) values (gen_random_uuid(), %s, gen_random_uuid(), 'i', 'a', %s, %s, AGO, AGO)",
+            *(study, str(number), state, age, age),
+        )
+    await put(
+        "insert into submission (id, study_id, accepted_at, image_media) values (gen_random_uuid(), %s, AGO, '{}')",
+        *(study, history.accepted),
+    )
+    if history.sent_again is not None:
+        await put("update image set sent_again_at = AGO where study_id = %s", history.sent_again, study)
+    if history.is_held:
+        await put("insert into legal_hold (study_id, at, who, why) values (%s, now(), '', '')", study)
+    if history.was_held:
+        await put("insert into legal_hold (study_id, at, who, why, ended_at) values (%s, now(), '', '', now())", study)
+    if history.has_look:
+        await put("insert into study_look (study_id) values (%s)", study)
+    if history.has_job:
+        await put(
+            "insert into engine.procrastinate_jobs (queue_name, task_name, queueing_lock, args)"
+            " values ('report', 'study', %s, '{}')",
+            f"study:{study}",
+        )
     return study
 
 
-async def _all_of(study: str, pool: Pool) -> str:
-    """Everything of a study, as text."""
-    tables = ("study", "image", "submission", "delivery", "acquisition", "study_look", "legal_hold")
+async def all_rows(pool: Pool) -> Mapping[str, str]:
+    """Everything of each study, as text."""
     parts = [
-        f"select to_jsonb({table})::text from {table} where {'id' if table == 'study' else 'study_id'} = %(study)s"  # noqa: S608
-        for table in tables
+        f"select {'id' if table == 'study' else 'study_id'} as study, to_jsonb({table})::text as told from {table}"  # noqa: S608
+        for table in TABLES
     ]
     async with connected(pool) as connection:
-        found = await connection.execute(" union all ".join(parts).encode(), {"study": study})
-        return "\n".join(sorted(row[0] for row in await found.fetchall()))
+        rows = " union all ".join(parts)
+        query = f"select study::text, string_agg(told, ' ' order by told) from ({rows}) as rows group by study"  # noqa: S608
+        found = await connection.execute(query.encode())
+        return dict(await found.fetchall())
 
 
-async def _lost(study: str, kept: Kept, pool: Pool) -> bool:
-    queries = {
-        Kept.SOURCE: "select bool_and(source_purged_at is not null) from image where study_id = %s",
-        Kept.PREPARED: "select bool_and(prepared_purged_at is not null) from image where study_id = %s",
-        Kept.PAGES: "select bool_and(pages_purged_at is not null) from delivery where study_id = %s",
-        Kept.LEDGER: "select count(*) = 0 from study where id = %s",
+async def those_that_keep(kept: Kept, pool: Pool) -> set[str]:
+    """Studies of which something of a class is left."""
+    left = {
+        Kept.SOURCE: "select study_id from image where source_purged_at is null",
+        Kept.PREPARED: "select study_id from image where prepared_purged_at is null",
+        Kept.PAGES: "select study_id from delivery where pages_purged_at is null",
+        Kept.LEDGER: "select id from study",
     }
     async with connected(pool) as connection:
-        row = await (await connection.execute(queries[kept].encode(), [study])).fetchone()
-    return row is not None and row[0] in (None, True)
+        found = await (await connection.execute(left[kept].encode())).fetchall()
+        return {str(row[0]) for row in found}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(histories=HISTORIES, kept=st.sampled_from(CLASSES))
-async def test_what_may_go_goes_and_nothing_else_is_touched(
-    database_url: str, histories: list[History], kept: Kept
-) -> None:
-    async with open_pool(database_url, size=4) as pool:
-        retention = PostgresRetention(pool, SystemClock())
-        studies = {await _write(history, pool): history for history in histories}
-        before = {study: await _all_of(study, pool) for study in studies}
-        limit = SystemClock().now() - timedelta(days=LIMIT)
-
+@pytest.mark.parametrize("kept", CLASSES)
+async def test_what_may_go_goes_and_nothing_else_is_touched(pool: Pool, kept: Kept) -> None:
+    chance = random.Random(SEED)  # noqa: S311 - to be the same each time
+    async with connected(pool) as connection, connection.pipeline():
+        studies = {await write(history, connection): history for history in [a_history(chance) for _ in range(120)]}
+    before = await all_rows(pool)
+    retention, now = PostgresRetention(pool, SystemClock()), SystemClock().now()
+    gone: set[str] = set()
+    for limit in (450, 100, 30):  # time passes
         after = None
-        while found := await retention.old(kept, limit, after, 3):
-            await retention.purge(kept, [each.study_id for each in found], limit)
+        while found := await retention.old(kept, now - timedelta(days=limit), after, 20):
+            await retention.purge(kept, [each.study_id for each in found], now - timedelta(days=limit))
             after = found[-1]
 
-        for study, history in studies.items():
-            if history.may_go():
-                assert await _lost(study, kept, pool)
-            else:
-                assert await _all_of(study, pool) == before[study]
+        going = {study for study, history in studies.items() if history.may_go(limit)}
+        assert going > gone
+        assert not going & await those_that_keep(kept, pool)
+        left = await all_rows(pool)
+        assert {study: left.get(study) for study in studies.keys() - going} == {
+            study: before[study] for study in studies.keys() - going
+        }
+        gone = going
 
 
 @pytest.mark.parametrize("kept", CLASSES)
