@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fundus_relay import __version__
 
@@ -78,19 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         run=lambda commands, given: commands.release(given.id, reason=given.reason, pay_again=given.pay_again)
     )
 
-    hold = parsers.add_parser("hold", help="let nothing of a study be purged, however old")
-    hold.add_argument("id", help=NAMED)
-    hold.add_argument("--why", default="", help="words for whoever looks later; kept in the database, never logged")
-    hold.add_argument("--who", help="in whose name; the user's by default")
-    hold.set_defaults(run=lambda commands, given: commands.hold(given.id, who=given.who, why=given.why))
-
-    unhold = parsers.add_parser("unhold", help="end that: what is old enough goes in the next minutes")
-    unhold.add_argument("id", help=NAMED)
-    unhold.add_argument("--who", help="in whose name; the user's by default")
-    unhold.set_defaults(run=lambda commands, given: commands.unhold(given.id, who=given.who))
-
-    holds = parsers.add_parser("holds", help="what is held, since when, by whom and why")
-    holds.set_defaults(run=lambda commands, _: commands.show_holds())
+    _add_retention(parsers)
 
     standin = parsers.add_parser("standin", help="a stand-in for the analyser's API; no medical device")
     standin.add_argument("--state", type=Path, help="its SQLite file")
@@ -111,6 +100,28 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the results")
     demo.set_defaults(run=lambda commands, given: commands.demo(given.image, given.out))
     return parser
+
+
+def _add_retention(parsers: Any) -> None:  # Any: argparse keeps the name of its type to itself
+    hold = parsers.add_parser("hold", help="let nothing of a study be purged, however old")
+    hold.add_argument("id", help=NAMED)
+    hold.add_argument("--why", default="", help="words for whoever looks later; kept in the database, never logged")
+    hold.add_argument("--who", help="in whose name; the user's by default")
+    hold.set_defaults(run=lambda commands, given: commands.hold(given.id, who=given.who, why=given.why))
+
+    unhold = parsers.add_parser("unhold", help="end that: what is old enough goes in the next minutes")
+    unhold.add_argument("id", help=NAMED)
+    unhold.add_argument("--who", help="in whose name; the user's by default")
+    unhold.set_defaults(run=lambda commands, given: commands.unhold(given.id, who=given.who))
+
+    holds = parsers.add_parser("holds", help="what is held, since when, by whom and why")
+    holds.set_defaults(run=lambda commands, _: commands.show_holds())
+
+    export = parsers.add_parser("export", help="everything that is here of a study, as one ZIP; it names the patient")
+    export.add_argument("id", help=NAMED)
+    export.add_argument("--to", type=Path, required=True, metavar="FILE", help="where nothing may be yet")
+    export.add_argument("--pictures", action="store_true", help="photographs and pages, too")
+    export.set_defaults(run=lambda commands, given: commands.export(given.id, to=given.to, pictures=given.pictures))
 
 
 def _listen(parser: argparse.ArgumentParser, port: int) -> None:

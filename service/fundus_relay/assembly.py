@@ -80,7 +80,7 @@ async def opened_ledger(
 async def opened(settings: Settings, stop: asyncio.Event | None = None) -> AsyncIterator[Service]:
     """The service's parts, connected. `stop` as `opened_ledger`."""
     async with AsyncExitStack() as stack:
-        blobs = await _patiently(partial(_blobs, settings), stop)
+        blobs = await _patiently(partial(blob_store, settings), stop)
         ledger, pool, clock = await stack.enter_async_context(opened_ledger(settings, stop))
         outside = await stack.enter_async_context(
             httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=settings.record.timeout.total_seconds())
@@ -112,7 +112,8 @@ def database_url(settings: Settings | Storage, stack: AsyncExitStack) -> str:
     return stack.enter_context(embedded_postgres(settings.data_dir / "postgresql"))
 
 
-async def _blobs(settings: Settings) -> Blobs:
+async def blob_store(settings: Settings | Storage) -> Blobs:
+    """Where pictures and pages lie. Raises StoreUnavailable."""
     url = settings.blobs.url or str(settings.data_dir / "blobs")
     if urlsplit(url).scheme not in {"s3", "gs", "az"}:
         return DirectoryBlobs(Path(url))

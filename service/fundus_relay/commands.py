@@ -20,18 +20,20 @@ import uvloop
 
 from fundus_relay import memory, metrics, telemetry
 from fundus_relay.adapters.callers import FileOfCallers, Unusable, line_of
+from fundus_relay.adapters.database.history import opened_history
 from fundus_relay.adapters.database.legal_hold import PostgresHolds
 from fundus_relay.adapters.database.migrate import CannotMigrate, OlderVersionsRun, migrate, pending
 from fundus_relay.adapters.database.schema import Phase
+from fundus_relay.adapters.dossier import Exported, write_dossier
 from fundus_relay.adapters.patience import ToldToStop
 from fundus_relay.api.probes import Health, probes
 from fundus_relay.api.server import CannotListen, listen
-from fundus_relay.assembly import answer, callers, database_url, opened, opened_ledger, run
+from fundus_relay.assembly import answer, blob_store, callers, database_url, opened, opened_ledger, run
 from fundus_relay.domain.access import Scope
 from fundus_relay.domain.errors import RelayError
 from fundus_relay.environment import read
 from fundus_relay.health import look_after, note_turns
-from fundus_relay.pipeline.operator import Held, Released, release_all
+from fundus_relay.pipeline.operator import Held, Released, release_all, studies_of
 from fundus_relay.pipeline.operator import hold as hold_studies
 from fundus_relay.pipeline.operator import release as release_one
 from fundus_relay.pipeline.operator import unhold as unhold_studies
@@ -238,6 +240,25 @@ def show_holds() -> None:
     _with_holds(show)
 
 
+def export(name: str, *, to: Path, pictures: bool) -> None:
+    """Write everything that is here of the studies that `name` is of into one ZIP; says how much, and nothing of it."""
+    settings = _of_one_that_runs()
+    place = Path(settings.blobs.url or settings.data_dir / "blobs")
+    if pictures and "://" not in (settings.blobs.url or "") and not place.is_dir():
+        raise Failed(f"there are no pictures in {place}: set FUNDUS_RELAY_BLOBS__URL as the service has it")
+
+    async def write() -> None:
+        async with opened_ledger(settings) as (_, pool, clock), opened_history(pool) as history:
+            studies = await studies_of(name, PostgresHolds(pool, clock))
+            blobs = await blob_store(settings) if pictures else None
+            _print(await write_dossier(studies, history, blobs, clock.now(), to))
+
+    try:
+        _do(write())
+    except OSError as why:
+        raise Failed(f"{to} was not written: {why.strerror or why}") from why
+
+
 def _with_holds(work: Callable[[PostgresHolds], Coroutine[Any, Any, None]]) -> None:  # Any: as of `_do`
     settings = _of_one_that_runs()
 
@@ -273,7 +294,7 @@ def _of_one_that_runs() -> Storage:
     return settings
 
 
-def _print(row: Parked | PutOff | Census | Released | Held | Hold) -> None:
+def _print(row: Parked | PutOff | Census | Released | Held | Hold | Exported) -> None:
     print(json.dumps(asdict(row), default=str))
 
 

@@ -415,6 +415,7 @@ class Storage(BaseSettings):
 
     data_dir: Path = _DATA_DIR
     database: Database = Database()
+    blobs: BlobStore = BlobStore()
 
 
 class Settings(BaseSettings):

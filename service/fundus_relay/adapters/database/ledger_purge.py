@@ -44,13 +44,16 @@ _FILES = """
      where study_id = %(study)s and content #> '{_data,extension,0,valueString}' is not null
 """
 
+OWNED = f"""
+    select 'Task' as kind, id::text from submission where study_id = %(study)s
+    union select 'Media', id from ({_MEDIA}) as media
+    union select told ->> 'resourceType', told ->> 'id' from delivery, jsonb_array_elements(resources) as told
+     where study_id = %(study)s and told ->> 'resourceType' <> 'Device'
+"""  # noqa: S608 - of constants
+"""Type and id of the resources that only this study has."""
+
 _RESOURCES = f"""
-    with named as (
-        select 'Task' as kind, id::text from submission where study_id = %(study)s
-        union select 'Media', id from ({_MEDIA}) as media
-        union select told ->> 'resourceType', told ->> 'id' from delivery, jsonb_array_elements(resources) as told
-         where study_id = %(study)s and told ->> 'resourceType' <> 'Device'
-    ), unfound as (
+    with named as ({OWNED}), unfound as (
         delete from resource_index using named where (resource_index.kind, resource_index.id) = (named.kind, named.id)
     )
     delete from resource using named where (resource.kind, resource.id) = (named.kind, named.id)

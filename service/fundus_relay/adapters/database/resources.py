@@ -65,11 +65,11 @@ class StoredResources:
         content = _without_store_meta({**resource, "id": id})
         if is_fresh:
             with _storable(kind):
-                return _complete(content, 1, await self._insert(kind, id, 1, content)), True
+                return complete(content, 1, await self._insert(kind, id, 1, content)), True
         before = await self._newest_locked(kind, id, content)
         if before is not None and before[2]:
             version, updated, _ = before
-            return _complete(content, version, updated), False
+            return complete(content, version, updated), False
         version = before[0] + 1 if before else 1
         if before:
             await self._connection.execute(
@@ -77,7 +77,7 @@ class StoredResources:
             )
             await self._connection.execute("delete from resource_index where kind = %s and id = %s", (kind, id))
         updated = await self._insert(kind, id, version, content)
-        return _complete(content, version, updated), True
+        return complete(content, version, updated), True
 
     async def add(self, resource: Json) -> None:
         kind, id = resource["resourceType"], resource["id"]
@@ -91,7 +91,7 @@ class StoredResources:
             {"kind": kind, "id": id, "version": version},
         )
         row = await cursor.fetchone()
-        return _complete(*row) if row else None
+        return complete(*row) if row else None
 
     async def lean_on(self, kind: str, id: str) -> Json | None:
         cursor = await self._connection.execute(
@@ -99,7 +99,7 @@ class StoredResources:
             (kind, id),
         )
         row = await cursor.fetchone()
-        return _complete(*row) if row else None
+        return complete(*row) if row else None
 
     async def search(
         self, kind: str, parameters: Sequence[tuple[str, str]], *, count: int = 50, offset: int = 0
@@ -113,9 +113,9 @@ class StoredResources:
             if content is None:
                 continue
             if position is None:
-                included.append(_complete(content, version, updated))
+                included.append(complete(content, version, updated))
             else:
-                matches.append(_complete(content, version, updated))
+                matches.append(complete(content, version, updated))
                 positions.append(position)
         is_more = len(matches) > count
         return Page(
@@ -186,7 +186,7 @@ def _without_store_meta(resource: Json) -> Json:
     return {**rest, "meta": meta} if meta else rest
 
 
-def _complete(content: Json, version: int, updated: datetime) -> Json:
+def complete(content: Json, version: int, updated: datetime) -> Json:
     """The resource as FHIR shows it. `lastUpdated` has the milliseconds that the row has, no more and no fewer."""
     instant = updated.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     meta = {**content.get("meta", {}), "versionId": str(version), "lastUpdated": instant}

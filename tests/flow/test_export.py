@@ -1,0 +1,113 @@
+"""What an auditor, or a patient who asks, is given: everything of a study, in files that need no program of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+from tests.flow.aging import come_to_the_present, grow_older
+from tests.flow.test_operator import said
+from tests.flow.world import LEFT, World, a_photograph
+from tests.unit.imaging.pictures import a_jpeg
+
+from fundus_relay.domain.policy import Kept
+from fundus_relay.pipeline.purge import Purge
+
+EYE, OTHER_EYE = a_jpeg(noise=51), a_jpeg(noise=52)
+
+
+@pytest.fixture
+def environment(database_url: str, tmp_path: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "FUNDUS_RELAY_DATABASE__URL": database_url,
+        "FUNDUS_RELAY_DATA_DIR": str(tmp_path / "data"),
+        "FUNDUS_RELAY_BLOBS__URL": str(tmp_path),
+    }
+
+
+def lines(zip: ZipFile, name: str) -> list[dict[str, Any]]:
+    (found,) = [each for each in zip.namelist() if each.endswith(f"/{name}.ndjson")]
+    return [json.loads(line) for line in zip.read(found).splitlines()]
+
+
+def list_of_parts(folder: Path) -> list[Path]:
+    """What was begun and is not whole."""
+    return [file for file in folder.iterdir() if file.name.endswith(".partial")]
+
+
+async def test_everything_of_a_study_is_in_one_file_and_nothing_of_it_on_the_screen(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    photograph = await a_photograph(world, EYE, method="PUT", id="m1")
+    await world.accept(photograph)
+    await world.finish()
+    corrected = {**photograph.resource, "bodySite": LEFT}
+    await world.accept(type(photograph)(corrected, method="PUT", picture=photograph.picture, element="Media"))
+    await world.finish()
+    await world.accept(await a_photograph(world, OTHER_EYE))  # of another study
+    to = tmp_path / "for-the-auditor.zip"
+
+    (told,) = await said(environment, "export", "Media/m1", "--to", str(to), "--pictures")
+
+    assert told.keys() == {"studies", "files", "bytes", "missing"}
+    assert (told["studies"], told["missing"]) == (1, 0)
+    assert to.stat().st_mode & 0o777 == 0o600
+    assert not list_of_parts(tmp_path)
+    with ZipFile(to) as zip:
+        assert zip.testzip() is None
+        manifest = json.loads(zip.read("manifest.json"))
+        for each in manifest["files"]:
+            data = zip.read(each["name"])
+            assert (len(data), hashlib.sha256(data).hexdigest()) == (each["bytes"], each["sha256"])
+        assert {each["name"] for each in manifest["files"]} == set(zip.namelist()) - {"manifest.json"}
+        resources = lines(zip, "resources")
+        media = [each["meta"]["versionId"] for each in resources if each["id"] == "m1"]
+        assert media == ["1", "2"]
+        kinds = {each["resourceType"] for each in resources}
+        assert kinds >= {"Media", "Task", "DiagnosticReport", "Observation", "Provenance", "Device", "Binary"}
+        assert [each["state"] for each in lines(zip, "deliveries")] == ["confirmed", "confirmed"]
+        assert all(each["remote_id"] for each in lines(zip, "deliveries"))
+        assert {each["revision"] for each in lines(zip, "delivered")} == {1, 2}
+        (image,) = lines(zip, "images")
+        assert image["analysis"]["kind"] == "graded"
+        moves = [each["to_state"] for each in lines(zip, "journal") if each["subject"] == "image"]
+        assert moves[0] == "received" and moves[-1] == "answered"
+        assert zip.read(f"files/{image['source_sha256']}.jpg") == EYE
+        assert hashlib.sha256(OTHER_EYE).hexdigest() not in zip.read("manifest.json").decode()
+
+
+async def test_what_was_purged_is_named_as_missing(world: World, environment: dict[str, str], tmp_path: Path) -> None:
+    come_to_the_present(world)
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await world.finish()
+    await grow_older(world, tmp_path, timedelta(days=31))
+    await Purge(world.ports, {Kept.SOURCE: timedelta(days=30)}).round()
+    to = tmp_path / "all.zip"
+
+    (told,) = await said(environment, "export", f"Task/{taken.task_id}", "--to", str(to), "--pictures")
+
+    assert told["missing"] == 1
+    with ZipFile(to) as zip:
+        assert json.loads(zip.read("manifest.json"))["missing"] == [hashlib.sha256(EYE).hexdigest()]
+
+
+async def test_an_export_overwrites_nothing_and_leaves_nothing_half(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    to = tmp_path / "all.zip"
+    to.write_bytes(b"another patient's")
+
+    await said(environment, "export", taken.resource["id"], "--to", str(to), code=1)
+    await said(environment, "export", "nobody", "--to", str(tmp_path / "other.zip"), code=1)
+
+    assert to.read_bytes() == b"another patient's"
+    assert not (tmp_path / "other.zip").exists()
+    assert not list_of_parts(tmp_path)
