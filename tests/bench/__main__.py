@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from . import backlog, intake, journey, probes, replicas, study, validation, waiting
+from . import backlog, intake, journey, probes, purge, replicas, study, validation, waiting
 
 PARTS = {
     "intake": intake,
@@ -15,6 +15,7 @@ PARTS = {
     "replicas": replicas,
     "backlog": backlog,
     "probes": probes,
+    "purge": purge,
 }
 
 if __name__ == "__main__":
