@@ -82,10 +82,10 @@ async def test_every_canonical_of_what_we_emit_is_defined_here(client: httpx.Asy
         ("_id=netra-dr,task", 2),
         ("name:exact=netradr", 0),
         ("name:contains=DR", 1),
-        ("status=active", 3),
+        ("status=active", 4),
         ("status=draft", 0),
-        ("_format=json", 3),
-        ("status=http://hl7.org/fhir/publication-status|active", 3),
+        ("_format=json", 4),
+        ("status=http://hl7.org/fhir/publication-status|active", 4),
         ("url=https://fundus-relay.dev/fhir/CodeSystem/task,https://fundus-relay.dev/fhir/CodeSystem/netra-dr", 2),
     ],
 )
