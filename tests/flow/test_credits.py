@@ -32,7 +32,7 @@ from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.urgency import Urgency
 from fundus_relay.domain.values import Image, PreparedPicture, StoredPicture
 from fundus_relay.pipeline.journey import advance_image
-from fundus_relay.pipeline.operator import release_all
+from fundus_relay.pipeline.operator import release, release_all
 from fundus_relay.pipeline.ports import Job
 from fundus_relay.pipeline.spending import AT_ONCE, COUNT_EVERY, CreditWatch
 from fundus_relay.standin.app import standin
@@ -261,11 +261,30 @@ async def test_an_operator_who_bought_credits_need_not_wait_for_the_next_count(w
     image = await a_ready_image(world)
     await go(world, image)
     world.analyser.remaining = 10
+    world.clock.advance(timedelta(seconds=1))
 
     await release_all(world.ports.ledger, world.clock, reason="analyser-credits-exhausted")
     await world.run_jobs()
 
     assert await where(world, image) == "analysing"
+
+
+async def test_an_operators_release_of_many_asks_for_the_count_once(world: World) -> None:
+    await knows(world, 0)
+    images = [await a_ready_image(world) for _ in range(4)]
+    await go(world, *images)
+    world.analyser.remaining = 2
+    before = world.analyser.times_counted
+    world.clock.advance(timedelta(seconds=1))
+    began = world.clock.now()
+
+    for image in images:
+        await release(image.id, world.ports.ledger, world.clock, asked_at=began)
+        await world.run_jobs()
+        world.clock.advance(timedelta(seconds=1))
+
+    assert [await where(world, image) for image in images] == ["analysing"] * 2 + ["analyser-credits-exhausted"] * 2
+    assert world.analyser.times_counted == before + 1
 
 
 async def test_an_account_that_tells_no_count_is_tried_again_every_minute(world: World) -> None:
@@ -278,6 +297,7 @@ async def test_an_account_that_tells_no_count_is_tried_again_every_minute(world:
     assert world.analyser.times_refused == 1
 
     for _ in range(2):
+        world.clock.advance(timedelta(seconds=1))
         await watch.look()
         await world.run_jobs()
     assert world.analyser.times_refused == 2

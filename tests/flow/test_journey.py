@@ -523,6 +523,7 @@ async def test_everything_that_waits_for_one_reason_is_let_go_at_once(world: Wor
     await world.run_jobs()  # nothing is due
     assert [(await world.task(each.task_id))["status"] for each in taken] == ["in-progress"] * 2
 
+    world.clock.advance(timedelta(seconds=1))
     released = await release_all(world.ports.ledger, world.clock, reason="analyser-credits-exhausted")
     await world.run_jobs()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from fundus_relay.domain.errors import HELD, AnswerNotUnderstood, PictureLost, Rejected, UploadAmbiguous
 from fundus_relay.domain.states import IMAGE_SETTLED, AcquisitionState, DeliveryState, ImageState
@@ -74,9 +75,10 @@ async def release_all(ledger: Ledger, clock: Clock, *, reason: str | None = None
         reason: its code, without what stands behind a colon.
     """
     count = left = 0
-    for id in await ledger.held(reason, clock.now()):
+    began = clock.now()
+    for id in await ledger.held(reason, began):
         try:
-            await release(id, ledger, clock, pay_again=pay_again)
+            await release(id, ledger, clock, pay_again=pay_again, asked_at=began)
             count += 1
         except MayBePaidTwice:
             left += 1
@@ -85,12 +87,14 @@ async def release_all(ledger: Ledger, clock: Clock, *, reason: str | None = None
     return Released(count, left)
 
 
-async def release(id: str, ledger: Ledger, clock: Clock, *, pay_again: bool = False) -> None:
+async def release(
+    id: str, ledger: Ledger, clock: Clock, *, pay_again: bool = False, asked_at: datetime | None = None
+) -> None:
     """Let an image, delivery or acquisition that is parked go on where it stopped, and one that waits go on now.
 
     An image that the analyser never answered is asked for again; one whose answer was not understood is fetched again
     (after an update of this program, say); neither costs a credit. One whose upload was ambiguous is sent again, and
-    may be paid twice.
+    may be paid twice. One that waits for credits looks at a count that is told from now on, or from `asked_at`.
 
     Raises: NotParked, MayBePaidTwice.
     """
@@ -101,7 +105,8 @@ async def release(id: str, ledger: Ledger, clock: Clock, *, pay_again: bool = Fa
             await _release_image(image, tx, clock, pay_again=pay_again)
         elif image is not None and image.state not in IMAGE_SETTLED and is_waiting(image, now):
             if image.reason in HELD:
-                await tx.forget_credits()  # somebody bought some, and we have not heard of it: the first one asks
+                # somebody bought some, and we have not heard of it: the first one asks, and the others know by then
+                await tx.forget_credits(told_before=asked_at or now)
             await tx.move_image(image, image.state, reason=image.reason, attempt=0, due_at=now)
             await tx.enqueue(Job.IMAGE, image.id)
         elif delivery is not None and delivery.state is DeliveryState.PARKED:

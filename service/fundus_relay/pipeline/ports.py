@@ -439,8 +439,8 @@ class Transaction(Protocol):
         """The analyser said that no credits are left; holds until it tells a count again."""
         ...
 
-    async def forget_credits(self) -> None:
-        """Nothing is known of the account any more."""
+    async def forget_credits(self, *, told_before: datetime) -> None:
+        """What was told of the account before then is not known any more."""
         ...
 
     async def images_let_go(self) -> int:

@@ -75,7 +75,7 @@ class CreditWatch:
     async def _count(self) -> None:
         if await self._ports.analyser.credits() is None:  # who tells no count cannot be asked whether there are some
             async with self._ports.ledger.transaction() as tx:
-                await tx.forget_credits()
+                await tx.forget_credits(told_before=self._ports.clock.now())
 
     async def _let_go(self, tx: Transaction) -> int:
         credits, on_their_way = await tx.credits(), await tx.images_let_go()

@@ -372,9 +372,11 @@ class PostgresTransaction:
     async def note_exhausted(self) -> None:
         await self._do("update account set exhausted_at = %s where name = 'analyser'", [self._clock.now()])
 
-    async def forget_credits(self) -> None:
+    async def forget_credits(self, *, told_before: datetime) -> None:
         await self._do(
-            "update account set remaining = null, remaining_at = null, exhausted_at = null where name = 'analyser'"
+            "update account set remaining = null, remaining_at = null, exhausted_at = null"
+            " where name = 'analyser' and greatest(remaining_at, exhausted_at) < %s",
+            [told_before],
         )
 
     async def images_let_go(self) -> int:
