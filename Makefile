@@ -7,7 +7,7 @@ SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadsc
 
 PAGES := service/fundus_relay/guide/site/content-security-policy.txt
 
-.PHONY: setup pages demo test test-peers test-faults test-faults-mutants test-deploy deploy-tools test-image image standin-image peers orthanc clients check bench profiles serve lock clean
+.PHONY: setup pages demo test test-peers test-faults test-faults-mutants test-deploy deploy-tools test-image test-cluster cluster-tools image standin-image peers orthanc clients check bench profiles serve lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.installed  ## the virtual environment with everything that the laptop needs
@@ -32,7 +32,7 @@ serve: setup pages  ## service, analyser stand-in and demonstration EHR until SI
 
 test: setup pages clients  ## every test that needs no server of somebody else; what the service says in them stays in out/said
 	@rm -rf out/said
-	TESTS_SAID=out/said $(BIN)/python -m pytest $(SIDE_BY_SIDE) --ignore=tests/peers
+	TESTS_SAID=out/said $(BIN)/python -m pytest $(SIDE_BY_SIDE) --ignore=tests/peers --ignore=tests/cluster
 
 test-peers: setup peers profiles  ## the service with HAPI FHIR, Medplum's router, Orthanc, HL7's validator and the guide
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/peers tests/profiles
@@ -57,6 +57,12 @@ standin-image: setup pages  ## out/image/fundus-relay-standin.tar, likewise: wha
 
 test-image: image  ## the image as a pod runs it, without Docker
 	TESTS_IMAGE=1 $(BIN)/python -m pytest tests/deploy/test_image.py
+
+test-cluster: setup pages  ## the images in a Kubernetes of one node, on this machine; `TESTS=tests/cluster/test_loss.py` for some
+	@tests/cluster/run.sh $(TESTS)
+
+cluster-tools:  ## Kubernetes itself into a cache outside the checkout; some seven minutes the first time on two cores
+	@tests/cluster/build.sh
 
 peers: .peers/hapi/.built .peers/judge/.built tests/peers/router/node_modules/.installed orthanc  ## programs that nobody here wrote
 

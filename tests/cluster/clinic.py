@@ -1,0 +1,130 @@
+"""Who sends photographs into the cluster, and the book of what it was told; it lies outside every pod.
+
+Half of the photographs come by connections that are kept open, half each by one of its own. A request that fails is
+written down, and sent again under the same name (`If-None-Exist`), as an EHR does: so the book is right in the end, and
+a test says which failures it allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+
+import httpx
+from tests.system.faults.callers import SYSTEM, Json, Photograph, know_patients
+from tests.unit.imaging.pictures import a_jpeg
+
+from fundus_relay.domain.geometry import Box
+
+PATIENCE_S = 30
+OF_A_PATIENT = 2
+
+
+def picture(number: int) -> str:
+    """One of 5,000, by where its green square is."""
+    left, top = 16 * (number % 80), 16 * (number // 80)
+    return base64.b64encode(a_jpeg(marked=Box(left, top, left + 16, top + 16), minimal=True, quality=30)).decode()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Attributes: `status` is None where a connection broke, was refused or stayed silent."""
+
+    photograph: str
+    status: int | None
+    said: str
+
+
+@dataclass
+class Clinic:
+    """Attributes: `token` is what it sends, and may be changed while it does."""
+
+    relay: str
+    ehr: str
+    token: str = "demo"
+    photographs: list[Photograph] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=count)
+
+    @asynccontextmanager
+    async def sending(self, per_second: float = 2.0) -> AsyncIterator[list[Failure]]:
+        """Photographs come until the context ends; then all have been acknowledged. Yields what fails meanwhile."""
+        before = len(self.failures)
+        failures: list[Failure] = []
+        is_over = asyncio.Event()
+        async with AsyncExitStack() as stack:
+            kept = await stack.enter_async_context(self._client())
+
+            async def come() -> None:
+                async with asyncio.TaskGroup() as each:
+                    while not is_over.is_set():
+                        each.create_task(self._send(await self._next(), kept))
+                        await asyncio.wait([waiting], timeout=1 / per_second)
+
+            waiting = asyncio.create_task(is_over.wait())
+            coming = asyncio.create_task(come())
+            try:
+                yield failures
+            finally:
+                is_over.set()
+                await coming
+                failures += self.failures[before:]
+
+    async def send(self, how_many: int, at_once: int = 4) -> None:
+        turn = asyncio.Semaphore(at_once)
+
+        async def one(photograph: Photograph) -> None:
+            async with turn:
+                await self._send(photograph, kept)
+
+        async with self._client() as kept, asyncio.TaskGroup() as each:
+            for _ in range(how_many):
+                each.create_task(one(await self._next()))
+
+    async def _next(self) -> Photograph:
+        """Each patient comes to one visit, and has two pictures taken."""
+        number = next(self.numbers)
+        visit = number // OF_A_PATIENT
+        photograph = Photograph(f"cluster-{number}", f"p{visit}", f"v{visit}", number)
+        self.photographs.append(photograph)
+        if number % OF_A_PATIENT == 0:
+            await know_patients(self.ehr, [photograph])
+        return photograph
+
+    async def _send(self, photograph: Photograph, kept: httpx.AsyncClient) -> None:
+        media = await asyncio.to_thread(media_of, photograph)
+        named = {"If-None-Exist": f"identifier={SYSTEM}|{photograph.name}"}
+        while not photograph.told:
+            headers = named | {"Authorization": f"Bearer {self.token}"}
+            try:
+                if photograph.noise % 2:
+                    answer = await kept.post("/Media", json=media, headers=headers)
+                else:
+                    async with self._client() as own:
+                        answer = await own.post("/Media", json=media, headers=headers)
+            except httpx.HTTPError as exc:
+                self.failures.append(Failure(photograph.name, None, repr(exc)))
+            else:
+                if answer.is_success:
+                    photograph.told.add(answer.json()["id"])
+                    return
+                self.failures.append(Failure(photograph.name, answer.status_code, answer.text[:300]))
+            await asyncio.sleep(0.5)
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S, base_url=f"{self.relay}/fhir")
+
+
+def media_of(photograph: Photograph) -> Json:
+    return {
+        "resourceType": "Media",
+        "identifier": [{"system": SYSTEM, "value": photograph.name}],
+        "status": "completed",
+        "subject": {"reference": f"Patient/{photograph.patient}"},
+        "encounter": {"reference": f"Encounter/{photograph.encounter}"},
+        "content": {"contentType": "image/jpeg", "data": picture(photograph.noise)},
+    }

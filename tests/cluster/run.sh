@@ -1,0 +1,27 @@
+#!/bin/sh
+# `make test-cluster`: everything that the tests of this folder need is made, a cluster is started, they run inside it, and
+# it ends with them, however they end. Where the machine lets nobody start one it says NOT RUN and ends with 0.
+#
+#     tests/cluster/run.sh [ARGUMENT OF PYTEST...]
+set -eu
+cd "$(dirname "$0")/../.."
+here=tests/cluster
+kubectl=$($here/install.sh) || {
+  code=$?
+  [ $code = 3 ] || exit $code
+  echo "NOT RUN: no cluster is started here: $(echo "$kubectl" | tail -n 1)"
+  exit 0
+}
+node=$($here/build.sh)
+make --no-print-directory image standin-image
+$here/images.sh "$node"
+# the kinds of others that deploy/ has: inside there is no way out
+.venv/bin/python -c "from tests.deploy.schemas import CUSTOM; print(*CUSTOM)" | xargs go mod download
+
+STATE=$(mktemp -d /tmp/fundus-relay-cluster-XXXXXX)
+BIN=$node:$kubectl
+export STATE BIN
+trap '$here/cluster.sh down' EXIT
+trap 'exit 130' INT TERM HUP
+$here/cluster.sh up out/image/fundus-relay.tar out/image/fundus-relay-standin.tar out/image/fundus-relay-postgresql.tar out/image/fundus-relay-pause.tar
+TESTS_CLUSTER=$STATE $here/cluster.sh in "$PWD/.venv/bin/python" -m pytest -p no:cacheprovider "${@:-tests/cluster}"
