@@ -2,7 +2,7 @@
 # `make test-cluster`: everything that the tests of this folder need is made, a cluster is started, they run inside it, and
 # it ends with them, however they end. Where the machine lets nobody start one it says NOT RUN and ends with 0.
 #
-#     tests/cluster/run.sh [ARGUMENT OF PYTEST...]
+#     tests/cluster/run.sh [ARGUMENT OF PYTEST...]      # when a test fails, what everybody said stays in out/cluster
 set -eu
 cd "$(dirname "$0")/../.."
 here=tests/cluster
@@ -24,4 +24,13 @@ export STATE BIN
 trap '$here/cluster.sh down' EXIT
 trap 'exit 130' INT TERM HUP
 $here/cluster.sh up out/image/fundus-relay.tar out/image/fundus-relay-standin.tar out/image/fundus-relay-postgresql.tar out/image/fundus-relay-pause.tar
-TESTS_CLUSTER=$STATE $here/cluster.sh in "$PWD/.venv/bin/python" -m pytest -p no:cacheprovider "${@:-tests/cluster}"
+code=0
+TESTS_CLUSTER=$STATE $here/cluster.sh in "$PWD/.venv/bin/python" -m pytest -p no:cacheprovider --basetemp="$STATE/tests" "${@:-tests/cluster}" || code=$?
+if [ $code != 0 ]; then
+  rm -rf out/cluster
+  mkdir -p out/cluster
+  cp -r "$STATE/said" "$STATE/logs" out/cluster
+  $here/cluster.sh in kubectl get events --all-namespaces --sort-by=.lastTimestamp >out/cluster/events || true
+  echo "what components, pods and events said lies in out/cluster"
+fi
+exit $code
