@@ -39,7 +39,7 @@ up() {
   mkdir -p "$STATE/said"
   setsid unshare --mount --cgroup --net --pid --fork --mount-proc --kill-child bash "$SELF" inside $(realpath "$@") >"$STATE/said/up" 2>&1 </dev/null &
   echo $! >"$STATE/pid"
-  for _ in $(seq 480); do
+  for _ in $(seq 1200); do
     [ ! -e "$STATE/ready" ] || return 0
     [ -d "/proc/$(cat "$STATE/pid")" ] || break
     sleep .25

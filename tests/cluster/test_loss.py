@@ -35,7 +35,8 @@ time.sleep(60)
 async def at_rest(line: None) -> AsyncIterator[None]:
     """Each leaves two of each behind, ready."""
     yield
-    await rolled_out()
+    for each in OURS:
+        await until(lambda component=each: _has_two(component), 120, f"two of {each}")
 
 
 async def test_a_rollout_of_api_and_worker_fails_no_request(clinic: Clinic, shown: Callable[[str], None]) -> None:
@@ -82,7 +83,7 @@ async def test_a_killed_worker_fails_no_request(clinic: Clinic, shown: Callable[
     async with clinic.sending() as failures:
         first, second = await pods("worker")
         await kill(first)
-        await until(lambda: _more("worker", before), 30, "its container is started again")
+        await until(lambda: _more("worker", before), 90, "its container is started again")
         await rolled_out("worker")
         await kubectl("delete", "pod", second["metadata"]["name"], "--grace-period=0", "--force")
         await rolled_out("worker")
@@ -97,7 +98,7 @@ async def test_a_worker_without_memory_fails_no_request(clinic: Clinic, shown: C
         name = (await pods("worker"))[0]["metadata"]["name"]
         with pytest.raises(Refused):  # it dies with its container
             await kubectl("exec", name, "--", "python3", "-c", EAT)
-        await until(lambda: _more("worker", before), 30, "its container is started again")
+        await until(lambda: _more("worker", before), 90, "its container is started again")
         (pod,) = [each for each in await pods("worker") if each["metadata"]["name"] == name]
         ended = pod["status"]["containerStatuses"][0]["lastState"]["terminated"]
         assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
@@ -112,7 +113,7 @@ async def test_a_killed_api_breaks_connections_and_nothing_else(clinic: Clinic, 
     async with clinic.sending(per_second=4) as failures:
         first, second = await pods("api")
         await kill(first)
-        await until(lambda: _more("api", before), 30, "its container is started again")
+        await until(lambda: _more("api", before), 90, "its container is started again")
         await rolled_out("api")
         await kubectl("delete", "pod", second["metadata"]["name"], "--grace-period=0", "--force")
         await rolled_out("api")
@@ -152,3 +153,7 @@ def _so_far(clinic: Clinic) -> str:
 
 async def _more(component: str, before: int) -> bool:
     return await restarts(component) > before
+
+
+async def _has_two(component: str) -> bool:
+    return await ready(component) == 2

@@ -11,7 +11,7 @@ from tests.cluster.kubernetes import NAMESPACE, apply, found, kubectl, ready, re
 from tests.deploy.objects import Object
 
 METRIC = "fundus_relay_oldest_waiting_seconds"
-WAITING = 30
+WAITING = 60
 MOST = 4
 
 
