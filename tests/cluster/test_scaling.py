@@ -32,9 +32,9 @@ async def test_workers_come_when_photographs_wait_and_go_when_none_does(
 
     await apply(await rendered(overlays / "autoscaled"))
     await kubectl("scale", "--replicas=1", "deployment/fundus-relay-worker")
-    out_s = await until(lambda: _are_ready(MOST), 120, "four workers")
+    out_s = await until(lambda: _are_wanted(MOST), 120, "four workers")
     metric, cpu = (await _autoscaler())["status"]["currentMetrics"]
-    in_s = await until(lambda: _are_ready(2), 240, "two workers again")
+    in_s = await until(lambda: _are_left(2), 240, "two workers again")
 
     assert metric["external"]["metric"]["name"] == METRIC
     assert cpu["resource"]["current"]["averageUtilization"] > 0
@@ -51,6 +51,10 @@ async def _has_waited(seconds: float) -> bool:
     return int(told["value"].removesuffix("m")) > seconds * 1000
 
 
-async def _are_ready(count: int) -> bool:
+async def _are_wanted(count: int) -> bool:
     (deployment,) = [each for each in await found("deployments") if each["metadata"]["name"] == "fundus-relay-worker"]
-    return bool(deployment["spec"]["replicas"] == count == await ready("worker"))
+    return bool(deployment["spec"]["replicas"] == count)
+
+
+async def _are_left(count: int) -> bool:
+    return await _are_wanted(count) and await ready("worker") == count
