@@ -339,7 +339,9 @@ def an_archived_study(number: int, **changes: Any) -> Entry:  # Any: elements of
 
 
 async def test_a_callers_name_is_kept_with_its_photographs(ledger: PostgresLedger, world: World) -> None:
-    await accept(Submitted(tuple(light_entries(1))), ledger, world.archive, SystemClock(), Sender("clinic-7"))
+    ports = world.ports
+    entries = Submitted(tuple(light_entries(1)))
+    await accept(entries, ledger, ports.blobs, ports.archive, SystemClock(), Sender("clinic-7"))
 
     (image,) = await world.images()
     assert image.tenant == "clinic-7"

@@ -23,6 +23,7 @@ class Caption:
         warnings: in capital letters, the gravest first.
         counts: how many boxes of each kind, by the analyser's word.
         report: which report it belongs to; the same in all its revisions, so that an unchanged picture stays the same.
+            Empty for one that is of none.
     """
 
     title: str
@@ -30,7 +31,7 @@ class Caption:
     result: str
     warnings: tuple[str, ...]
     counts: Mapping[str, int]
-    report: str
+    report: str = ""
 
 
 @dataclass(frozen=True, slots=True)

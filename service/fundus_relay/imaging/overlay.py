@@ -269,7 +269,7 @@ def _framed(image: Image.Image, caption: Caption, strokes: Mapping[str, Stroke])
             [
                 _Words(" · ".join(filter(None, (caption.title, caption.taken))), round(1.5 * unit), True),
                 _Words(caption.result, round(1.3 * unit)),
-                _Words(caption.report, unit),
+                *([_Words(caption.report, unit)] if caption.report else []),
             ],
             image.width,
             PAPER,
