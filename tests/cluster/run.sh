@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 here=tests/cluster
 kubectl=$($here/install.sh) || {
   code=$?
-  [ $code = 3 ] || exit $code
+  [ $code = 3 ] || { echo "$kubectl"; exit $code; }
   echo "NOT RUN: no cluster is started here: $(echo "$kubectl" | tail -n 1)"
   exit 0
 }
