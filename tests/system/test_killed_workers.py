@@ -70,7 +70,11 @@ class Outside:
         }
         stored = StoredPicture(sha256, "image/jpeg", len(picture), examine(picture).size)
         (taken,) = await accept(
-            Submitted((Entry(media, picture=stored, element="Media"),)), self.ledger, FakeStudyArchive(), SystemClock()
+            Submitted((Entry(media, picture=stored, element="Media"),)),
+            self.ledger,
+            self.blobs,
+            FakeStudyArchive(),
+            SystemClock(),
         )
         assert isinstance(taken, Accepted) and taken.task_id
         return taken.task_id
@@ -84,7 +88,11 @@ class Outside:
             "subject": {"reference": "Patient/demo-patient"},
         }
         (taken,) = await accept(
-            Submitted((Entry(study, element="ImagingStudy"),)), self.ledger, FakeStudyArchive(address), SystemClock()
+            Submitted((Entry(study, element="ImagingStudy"),)),
+            self.ledger,
+            self.blobs,
+            FakeStudyArchive(address),
+            SystemClock(),
         )
         assert isinstance(taken, Accepted) and taken.task_id
         return taken.task_id
