@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import cache
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from psycopg.rows import DictRow, dict_row
-from psycopg.sql import SQL, Composable, Identifier, Placeholder
+from psycopg.sql import SQL, Identifier
 from psycopg.types.json import Jsonb
 
 from fundus_relay import tracing
@@ -38,6 +37,7 @@ from .moves import Move
 from .pool import Connection
 from .resources import StoredResources
 from .rows import acquisition_of, column, delivery_of, image_of, study_of, submission_of
+from .statements import PLACES, RANKS, insertion, journalled_insertion, settlement, shown
 
 
 class Enqueue(Protocol):
@@ -62,33 +62,6 @@ _MARK = """
      where name = 'analyser'
 """
 """One statement, so that an upload which ends meanwhile is either under way or counted as confirmed, never neither."""
-
-_RANKS = """
-    select id, urgency, place from image where id = any(%(ids)s)
-    union all
-    select id, urgency, place from acquisition where id = any(%(ids)s)
-    union all
-    select study_id, urgency, place from image where study_id = any(%(ids)s)
-    union all
-    select delivery.id, urgency, place from delivery join image using (study_id) where delivery.id = any(%(ids)s)
-"""
-
-
-def _place(table: str, waits: str) -> SQL:
-    """The next place of a tenant; two looks at an index, however much there is. See `domain.urgency`."""
-    return SQL(
-        "greatest("  # noqa: S608 - of constants
-        f"coalesce((select min(place) from {table} where {waits} and urgency = %(urgency)s and due_at is null), 0),"
-        f"coalesce((select max(place) + 1 from {table} where {waits} and urgency = %(urgency)s"
-        "           and tenant = %(tenant)s), 0)"
-        ")"
-    )
-
-
-_PLACES = {
-    "image": _place("image", "state in ('received', 'prepared')"),
-    "acquisition": _place("acquisition", "state = 'due'"),
-}
 
 
 class PostgresTransaction:
@@ -243,7 +216,7 @@ class PostgresTransaction:
 
     async def add_submission(self, submission: Submission) -> None:
         row = _columns(submission)
-        await self._do(_insertion("submission", tuple(row)), row)
+        await self._do(insertion("submission", tuple(row)), row)
 
     async def submissions(self, study_id: str) -> Sequence[Submission]:
         return [submission_of(row) for row in await self._of_study("submission", study_id, "accepted_at, id")]
@@ -411,7 +384,7 @@ class PostgresTransaction:
         if studies := [id for job, id in jobs if job is Job.STUDY]:
             await self._do("insert into study_look (study_id) select * from unnest(%s::uuid[])", [studies])
         if unseen := [id for _, id in jobs if id not in self._priorities and _is_uuid(id)]:
-            self._see(*await self._run(_RANKS, {"ids": unseen}))
+            self._see(*await self._run(RANKS, {"ids": unseen}))
         if first := {each: self._priorities.get(each[1], 0) for each in jobs if each[1] in self._added}:
             await enqueue(self._connection, first, is_first=True)
         if others := {each: self._priorities.get(each[1], 0) for each in jobs if each[1] not in self._added}:
@@ -440,7 +413,7 @@ class PostgresTransaction:
         if to != before.state:
             values["since"] = self._clock.now()
         rows = await self._run(
-            _settlement(table, tuple(values)),
+            settlement(table, tuple(values)),
             {
                 **{f"to_{name}": value for name, value in values.items()},
                 "id": before.id,
@@ -452,7 +425,7 @@ class PostgresTransaction:
             return None
         is_put_off = changes.get("due_at") is not None
         tracing.settled(before.id, to, reason, is_put_off=is_put_off)
-        if table in _PLACES:
+        if table in PLACES:
             self._see(rows[0])
         if to != before.state or reason != before.reason:
             await self._journal(table, before.id, before.state, to, reason)
@@ -469,9 +442,9 @@ class PostgresTransaction:
     async def _locked(self, table: str, id: str) -> DictRow | None:
         if not _is_uuid(id):
             return None
-        query = SQL("select {} from {} where id = %s for no key update").format(_shown(table), Identifier(table))
+        query = SQL("select {} from {} where id = %s for no key update").format(shown(table), Identifier(table))
         rows = await self._run(query, [id])
-        if table in _PLACES:
+        if table in PLACES:
             self._see(*rows)
         return rows[0] if rows else None
 
@@ -480,17 +453,17 @@ class PostgresTransaction:
             return []
         columns = SQL(", ").join(map(Identifier, order.split(", ")))
         query = SQL("select {} from {} where study_id = %s order by {}").format(
-            _shown(table), Identifier(table), columns
+            shown(table), Identifier(table), columns
         )
         return await self._run(query, [study_id])
 
     async def _add(self, table: str, row: Mapping[str, object], conflict: str = "") -> Sequence[DictRow]:
         """Insert a row that has states, and journal its first one. Returns it, or nothing upon the conflict."""
         added = await self._run(
-            _journalled_insertion(table, tuple(row), conflict), {**row, "subject": table, "at": self._clock.now()}
+            journalled_insertion(table, tuple(row), conflict), {**row, "subject": table, "at": self._clock.now()}
         )
         self._added |= {str(each["id"]) for each in added}
-        if table in _PLACES:
+        if table in PLACES:
             self._see(*added)
         return added
 
@@ -509,11 +482,6 @@ class PostgresTransaction:
         await self._connection.execute(query.encode(), values)
 
 
-def _shown(table: str) -> Composable:
-    """What is read of a row: of a delivery, not what it says."""
-    return SQL(", ").join(map(Identifier, Delivery.__slots__)) if table == "delivery" else SQL("*")
-
-
 def _pieces(resources: Sequence[Json]) -> Iterator[Sequence[Json]]:
     """A few at once: what is sent to the database stands in memory as text, and twice."""
     for first in range(0, len(resources), _AT_ONCE):
@@ -522,45 +490,6 @@ def _pieces(resources: Sequence[Json]) -> Iterator[Sequence[Json]]:
 
 def _columns(value: Image | Submission | Delivery | Acquisition) -> dict[str, object]:
     return {name: column(getattr(value, name)) for name in value.__slots__}
-
-
-@cache  # composing a statement costs more than running it
-def _insertion(table: str, columns: tuple[str, ...], conflict: str = "") -> str:
-    return (
-        SQL("insert into {} ({}) values ({}) {} returning {}")
-        .format(
-            Identifier(table),
-            SQL(", ").join(map(Identifier, columns)),
-            SQL(", ").join(_PLACES[table] if name == "place" else Placeholder(name) for name in columns),
-            SQL(conflict),
-            _shown(table),
-        )
-        .as_string()
-    )
-
-
-@cache
-def _journalled_insertion(table: str, columns: tuple[str, ...], conflict: str) -> str:
-    return (
-        SQL(
-            "with added as ({}), noted as ("
-            " insert into transition (at, subject, subject_id, to_state, reason)"
-            " select %(at)s, %(subject)s, id, state, reason from added"
-            ") select * from added"
-        )
-        .format(SQL(_insertion(table, columns, conflict)))
-        .as_string()
-    )
-
-
-@cache
-def _settlement(table: str, columns: tuple[str, ...]) -> str:
-    assignments = SQL(", ").join(SQL("{} = {}").format(Identifier(name), Placeholder(f"to_{name}")) for name in columns)
-    return (
-        SQL("update {} set {} where id = %(id)s and state = %(state)s and attempt = %(attempt)s returning {}")
-        .format(Identifier(table), assignments, _shown(table))
-        .as_string()
-    )
 
 
 def _check(before: str, to: str, moves: Mapping[Any, frozenset[Any]]) -> None:  # Any: images' or deliveries' states

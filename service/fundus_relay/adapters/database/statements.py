@@ -1,0 +1,81 @@
+"""Statements about rows that have states, composed by the names of their columns."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from psycopg.sql import SQL, Composable, Identifier, Placeholder
+
+from fundus_relay.domain.values import Delivery
+
+RANKS = """
+    select id, urgency, place from image where id = any(%(ids)s)
+    union all
+    select id, urgency, place from acquisition where id = any(%(ids)s)
+    union all
+    select study_id, urgency, place from image where study_id = any(%(ids)s)
+    union all
+    select delivery.id, urgency, place from delivery join image using (study_id) where delivery.id = any(%(ids)s)
+"""
+"""How urgent images and acquisitions are, and by them their studies and deliveries."""
+
+
+def _place(table: str, waits: str) -> SQL:
+    """The next place of a tenant; two looks at an index, however much there is. See `domain.urgency`."""
+    return SQL(
+        "greatest("  # noqa: S608 - of constants
+        f"coalesce((select min(place) from {table} where {waits} and urgency = %(urgency)s and due_at is null), 0),"
+        f"coalesce((select max(place) + 1 from {table} where {waits} and urgency = %(urgency)s"
+        "           and tenant = %(tenant)s), 0)"
+        ")"
+    )
+
+
+PLACES = {
+    "image": _place("image", "state in ('received', 'prepared')"),
+    "acquisition": _place("acquisition", "state = 'due'"),
+}
+
+
+def shown(table: str) -> Composable:
+    """What is read of a row: of a delivery, not what it says."""
+    return SQL(", ").join(map(Identifier, Delivery.__slots__)) if table == "delivery" else SQL("*")
+
+
+@cache  # composing a statement costs more than running it
+def insertion(table: str, columns: tuple[str, ...], conflict: str = "") -> str:
+    return (
+        SQL("insert into {} ({}) values ({}) {} returning {}")
+        .format(
+            Identifier(table),
+            SQL(", ").join(map(Identifier, columns)),
+            SQL(", ").join(PLACES[table] if name == "place" else Placeholder(name) for name in columns),
+            SQL(conflict),
+            shown(table),
+        )
+        .as_string()
+    )
+
+
+@cache
+def journalled_insertion(table: str, columns: tuple[str, ...], conflict: str) -> str:
+    return (
+        SQL(
+            "with added as ({}), noted as ("
+            " insert into transition (at, subject, subject_id, to_state, reason)"
+            " select %(at)s, %(subject)s, id, state, reason from added"
+            ") select * from added"
+        )
+        .format(SQL(insertion(table, columns, conflict)))
+        .as_string()
+    )
+
+
+@cache
+def settlement(table: str, columns: tuple[str, ...]) -> str:
+    assignments = SQL(", ").join(SQL("{} = {}").format(Identifier(name), Placeholder(f"to_{name}")) for name in columns)
+    return (
+        SQL("update {} set {} where id = %(id)s and state = %(state)s and attempt = %(attempt)s returning {}")
+        .format(Identifier(table), assignments, shown(table))
+        .as_string()
+    )
