@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -32,11 +32,29 @@ def picture(number: int) -> str:
 
 @dataclass(frozen=True)
 class Failure:
-    """Attributes: `status` is None where a connection broke, was refused or stayed silent."""
+    """A request without a 2xx.
+
+    Attributes:
+        status: None where a connection broke, was refused or stayed silent.
+        is_kept: it went over a connection that had been open before.
+    """
 
     photograph: str
     status: int | None
     said: str
+    is_kept: bool
+
+    @property
+    def is_crossed(self) -> bool:
+        """Whether it may have met, on its way, the end of a kept connection. HTTP/1.1 leaves it to the client to send
+        again what it may send twice (RFC 9112, 9.3.1).
+        """
+        return self.is_kept and self.status is None
+
+
+def failed(failures: Sequence[Failure]) -> list[Failure]:
+    """Those that no end of a kept connection explains."""
+    return [each for each in failures if not each.is_crossed]
 
 
 @dataclass
@@ -49,6 +67,11 @@ class Clinic:
     photographs: list[Photograph] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=count)
+
+    @property
+    def so_far(self) -> str:
+        crossed = sum(each.is_crossed for each in self.failures)
+        return f"{len(self.photographs)} images so far, {crossed} sent again since a kept connection ended"
 
     @asynccontextmanager
     async def sending(self, per_second: float = 2.0) -> AsyncIterator[list[Failure]]:
@@ -98,21 +121,22 @@ class Clinic:
     async def _send(self, photograph: Photograph, kept: httpx.AsyncClient) -> None:
         media = await asyncio.to_thread(media_of, photograph)
         named = {"If-None-Exist": f"identifier={SYSTEM}|{photograph.name}"}
+        is_kept = bool(photograph.noise % 2)
         while not photograph.told:
             headers = named | {"Authorization": f"Bearer {self.token}"}
             try:
-                if photograph.noise % 2:
+                if is_kept:
                     answer = await kept.post("/Media", json=media, headers=headers)
                 else:
                     async with self._client() as own:
                         answer = await own.post("/Media", json=media, headers=headers)
             except httpx.HTTPError as exc:
-                self.failures.append(Failure(photograph.name, None, repr(exc)))
+                self.failures.append(Failure(photograph.name, None, repr(exc), is_kept))
             else:
                 if answer.is_success:
                     photograph.told.add(answer.json()["id"])
                     return
-                self.failures.append(Failure(photograph.name, answer.status_code, answer.text[:300]))
+                self.failures.append(Failure(photograph.name, answer.status_code, answer.text[:300], is_kept))
             await asyncio.sleep(0.5)
 
     def _client(self) -> httpx.AsyncClient:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from tests.cluster.clinic import Clinic, Failure
+from tests.cluster.clinic import Clinic, Failure, failed
 from tests.cluster.kubernetes import (
     OURS,
     Refused,
@@ -48,8 +48,8 @@ async def test_a_rollout_of_api_and_worker_fails_no_request(clinic: Clinic, show
         for each in OURS:
             assert not before[each] & await names(each)
 
-    assert not failures
-    shown(_so_far(clinic))
+    assert failed(failures) == []
+    shown(clinic.so_far)
 
 
 async def test_a_bad_image_takes_no_pod_away_and_is_undone(clinic: Clinic, shown: Callable[[str], None]) -> None:
@@ -74,8 +74,8 @@ async def test_a_bad_image_takes_no_pod_away_and_is_undone(clinic: Clinic, shown
         await rolled_out()
 
     assert {each: await names(each) for each in OURS} == before
-    assert not failures
-    shown(_so_far(clinic))
+    assert failed(failures) == []
+    shown(clinic.so_far)
 
 
 async def test_a_killed_worker_fails_no_request(clinic: Clinic, shown: Callable[[str], None]) -> None:
@@ -88,8 +88,8 @@ async def test_a_killed_worker_fails_no_request(clinic: Clinic, shown: Callable[
         await kubectl("delete", "pod", second["metadata"]["name"], "--grace-period=0", "--force")
         await rolled_out("worker")
 
-    assert not failures
-    shown(f"by SIGKILL and by force; {_so_far(clinic)}")
+    assert failed(failures) == []
+    shown(f"by SIGKILL and by force; {clinic.so_far}")
 
 
 async def test_a_worker_without_memory_fails_no_request(clinic: Clinic, shown: Callable[[str], None]) -> None:
@@ -104,8 +104,8 @@ async def test_a_worker_without_memory_fails_no_request(clinic: Clinic, shown: C
         assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
         await rolled_out("worker")
 
-    assert not failures
-    shown(f"OOMKilled at its limit; {_so_far(clinic)}")
+    assert failed(failures) == []
+    shown(f"OOMKilled at its limit; {clinic.so_far}")
 
 
 async def test_a_killed_api_breaks_connections_and_nothing_else(clinic: Clinic, shown: Callable[[str], None]) -> None:
@@ -119,7 +119,7 @@ async def test_a_killed_api_breaks_connections_and_nothing_else(clinic: Clinic, 
         await rolled_out("api")
 
     assert _answered(failures) == []
-    shown(f"{len(failures)} requests without an answer, sent again; {_so_far(clinic)}")
+    shown(f"{len(failures)} requests without an answer, sent again; {clinic.so_far}")
 
 
 async def test_a_drain_leaves_one_of_each_and_waits(clinic: Clinic, shown: Callable[[str], None]) -> None:
@@ -139,16 +139,12 @@ async def test_a_drain_leaves_one_of_each_and_waits(clinic: Clinic, shown: Calla
         for each in OURS:
             assert len(before[each] & await names(each)) == 1
 
-    assert not failures
-    shown(f"the second of each is refused to it; {_so_far(clinic)}")
+    assert failed(failures) == []
+    shown(f"the second of each is refused to it; {clinic.so_far}")
 
 
 def _answered(failures: list[Failure]) -> list[Failure]:
     return [each for each in failures if each.status is not None]
-
-
-def _so_far(clinic: Clinic) -> str:
-    return f"{len(clinic.photographs)} images so far"
 
 
 async def _more(component: str, before: int) -> bool:

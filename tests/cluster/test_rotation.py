@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from tests.cluster.clinic import Clinic
+from tests.cluster.clinic import Clinic, failed
 from tests.cluster.kubernetes import (
     OURS,
     address,
@@ -53,7 +53,7 @@ async def test_a_token_is_replaced_without_a_restart(
         await apply(await rendered(overlays / "overlay"))
         refused_s = await until(lambda: everywhere("demo", 401), 90, "the old token is refused")
 
-    assert not failures
+    assert failed(failures) == []
     assert (await names("api"), await restarts("api")) == before
     shown(f"let in after {let_in_s:.0f} s, the old one refused after {refused_s:.0f} s")
 
@@ -90,5 +90,5 @@ async def test_the_database_password_is_replaced_by_a_rollout(
             finally:
                 connection.execute("alter role relay password 'relay'")
 
-    assert not failures
-    shown(f"{len(clinic.photographs)} images so far")
+    assert failed(failures) == []
+    shown(clinic.so_far)
