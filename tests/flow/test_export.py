@@ -16,7 +16,9 @@ from tests.flow.test_operator import said
 from tests.flow.world import LEFT, World, a_photograph
 from tests.unit.imaging.pictures import a_jpeg
 
+from fundus_relay.adapters.database.pool import connected
 from fundus_relay.domain.policy import Kept
+from fundus_relay.domain.values import Entry
 from fundus_relay.pipeline.purge import Purge
 
 EYE, OTHER_EYE = a_jpeg(noise=51), a_jpeg(noise=52)
@@ -111,3 +113,38 @@ async def test_an_export_overwrites_nothing_and_leaves_nothing_half(
     assert to.read_bytes() == b"another patient's"
     assert not (tmp_path / "other.zip").exists()
     assert not list_of_parts(tmp_path)
+
+
+async def test_nothing_of_another_patient_is_exported_whatever_a_sender_calls_an_order(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    other = {"resourceType": "Patient", "id": "other", "name": [{"family": "Somebody-else"}]}
+    await world.accept(Entry(other, method="PUT", element="Patient/other"))
+    theirs = await a_photograph(world, OTHER_EYE, method="PUT", id="theirs", subject={"reference": "Patient/other"})
+    await world.accept(theirs)
+    await world.finish()
+    async with connected(world.pool) as connection:
+        found = await connection.execute("select id from resource where kind = 'DiagnosticReport'")
+        (report,) = [row[0] for row in await found.fetchall()]
+    order = {
+        "resourceType": "ServiceRequest",
+        "id": "o-1",
+        "subject": {"reference": "Patient/demo-patient"},
+        "identifier": [{"value": name} for name in (f"DiagnosticReport/{report}", "Patient/other", "Media/theirs")],
+    }
+    await world.accept(Entry(order, method="PUT", element="ServiceRequest/o-1"))
+    await world.accept(
+        await a_photograph(world, EYE, method="PUT", id="m1", basedOn=[{"reference": "ServiceRequest/o-1"}])
+    )
+    await world.finish()
+    to = tmp_path / "for-the-patient.zip"
+
+    await said(environment, "export", "Media/m1", "--to", str(to), "--pictures")
+
+    with ZipFile(to) as zip:
+        resources = lines(zip, "resources")
+        ids = {each["id"] for each in resources}
+        assert ids >= {"o-1", "m1"}
+        assert ids.isdisjoint({report, "other", "theirs"})
+        assert "Somebody-else" not in json.dumps(resources)
+        assert hashlib.sha256(OTHER_EYE).hexdigest() not in zip.read("manifest.json").decode()

@@ -15,6 +15,7 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from fundus_relay.fhir.pages import blob_of
+from fundus_relay.fhir.search_parameters import PARAMETERS
 
 from .ledger_purge import OWNED
 from .pool import Connection, Pool, connected
@@ -42,17 +43,29 @@ ROWS = {
 }
 """Name of a part → what it has."""
 
+REFERENCES = ", ".join(
+    f"('{kind}', '{name}')"
+    for kind, table in PARAMETERS.items()
+    for name, parameter in table.items()
+    if parameter.type == "reference"
+)
+"""What refers to something; an identifier may be any text, such as the name of another patient's report."""
+
+ALONE = "Media,Task,DiagnosticReport,Observation,Provenance,Binary"
+"""Types whose resources are of one study: those that it refers to and does not own are another's."""
+
 _RESOURCES = f"""
     with recursive owned as ({OWNED}), named as (
         select kind, id from owned
         union select 'Device', told ->> 'id' from delivery, jsonb_array_elements(resources) as told
          where study_id = %(study)s and told ->> 'resourceType' = 'Device'
         union select 'ImagingStudy', imaging_study from acquisition where study_id = %(study)s
-        union select split_part(part ->> 'reference', '/', 1), split_part(part ->> 'reference', '/', 2)
+        union select 'ImagingStudy', split_part(part ->> 'reference', '/', 2)
           from owned join resource using (kind, id), jsonb_array_elements(content -> 'partOf') as part
-         where kind = 'Media' and is_newest
+         where kind = 'Media' and is_newest and part ->> 'reference' like 'ImagingStudy/%%'
         union select split_part(value, '/', 1), split_part(value, '/', 2)
-          from named join resource_index using (kind, id) where value ~ '^[A-Z][A-Za-z]+/[A-Za-z0-9.-]+$'
+          from named join resource_index using (kind, id)
+         where (kind, parameter) in ({REFERENCES}) and split_part(value, '/', 1) <> all('{{{ALONE}}}')
     )
     select content, version, updated from named join resource using (kind, id) order by kind, id, version
 """  # noqa: S608 - of constants
