@@ -167,6 +167,21 @@ async def test_what_is_held_stays_until_the_hold_ends(world: World, tmp_path: Pa
     assert files_of(tmp_path) == []
 
 
+@pytest.mark.parametrize("kept", [Kept.SOURCE, Kept.PREPARED])
+async def test_what_is_held_before_its_file_went_keeps_it(world: World, tmp_path: Path, kept: Kept) -> None:
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await world.finish()
+    (image,) = await world.images()
+    await grow_older(world, tmp_path, timedelta(days=31))
+    await world.ports.retention.purge(kept, [image.study_id], world.clock.now() - MONTH)
+
+    await hold(f"Media/{taken.resource['id']}", PostgresHolds(world.pool, world.clock), who="legal", why="")
+    await discard_condemned(world.ports)
+
+    assert len(files_of(tmp_path)) == 4
+    assert await marks(world) == [(False, False)]
+
+
 async def test_whoever_asks_for_purged_pixels_is_told_that_they_are_gone(
     world: World, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:

@@ -38,6 +38,23 @@ _HOLD = """
         on conflict (study_id) where ended_at is null do nothing returning study_id
 """
 
+_GOING = """
+    select discard.sha256 from discard
+     where done_at is null and sha256 = any(array(
+           select source_sha256 from image where study_id = any(%(studies)s) and source_purged_at is not null
+           union select prepared ->> 'sha256' from image
+            where study_id = any(%(studies)s) and prepared_purged_at is not null))
+     order by id for share
+"""
+"""Pictures of these studies that are marked as purged and are not discarded yet; waits for a discard under way."""
+
+_STAYS = """
+    update image
+       set source_purged_at = case when source_sha256 = any(%(going)s) then null else source_purged_at end,
+           prepared_purged_at = case when prepared ->> 'sha256' = any(%(going)s) then null else prepared_purged_at end
+     where study_id = any(%(studies)s)
+"""
+
 _HOLDS = """
     select legal_hold.study_id::text as study, at, who, why,
            array(select media_id from image where image.study_id = legal_hold.study_id order by arrival) as media,
@@ -69,7 +86,11 @@ class PostgresHolds:
         async with connected(self._pool) as connection:
             # whoever purges one of them has it locked: what is held after this is there, or was gone before
             await connection.execute("select from study where id = any(%s) order by id for update", [list(study_ids)])
-            return len(await rows_of(connection, _HOLD, [self._clock.now(), who, why, list(study_ids)]))
+            held = await rows_of(connection, _HOLD, [self._clock.now(), who, why, list(study_ids)])
+            if going := await rows_of(connection, _GOING, {"studies": list(study_ids)}):
+                stays = {"studies": list(study_ids), "going": [row["sha256"] for row in going]}
+                await connection.execute(_STAYS, stays)
+            return len(held)
 
     async def end(self, study_ids: Sequence[str], who: str) -> int:
         async with connected(self._pool) as connection:
