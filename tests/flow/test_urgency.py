@@ -312,6 +312,23 @@ async def test_a_caller_that_goes_on_and_on_does_not_starve_one_with_a_backlog(q
     assert 4 <= served.count("archive") <= 6
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_caller_whose_burst_becomes_urgent_does_not_keep_another_waiting(queue: World, is_first: bool) -> None:
+    clinic, archive = Sender("clinic"), Sender("archive")
+    await queue.accept(an_order("c"), sender=clinic)
+    await queue.accept(an_order("a", priority="routine"), sender=archive)
+    await queue.accept(*light_entries(100, **ordered("a")), sender=archive)
+    if not is_first:
+        await queue.accept(*light_entries(10, **ordered("c")), sender=clinic)
+    await queue.accept(an_order("a"), sender=archive)
+    if is_first:
+        await queue.accept(*light_entries(10, **ordered("c")), sender=clinic)
+
+    order = await tenants_by_turn(queue)
+
+    assert order[:20].count("clinic") == order[:20].count("archive") == 10
+
+
 async def test_studies_from_an_archive_take_turns_too_and_urgent_ones_go_first(queue: World) -> None:
     queue.archive.address = "http://pacs.test/dicom-web"
     await queue.accept(an_order())

@@ -8,6 +8,8 @@ from psycopg.sql import SQL, Composable, Identifier, Placeholder
 
 from fundus_relay.domain.values import Delivery
 
+from .account import FOR_CREDITS
+
 RANKS = """
     select id, urgency, place from image where id = any(%(ids)s)
     union all
@@ -31,10 +33,35 @@ def _place(table: str, waits: str) -> SQL:
     )
 
 
+def _hurry_statement(table: str, waits: str, changes: str = "") -> str:
+    """Rows of a study become more urgent; each takes the next place of its sender there, as if it came now."""
+    return f"""
+        with served as (
+            select coalesce(min(place), 0) as place from {table}
+             where {waits} and urgency = %(urgency)s and due_at is null
+        ), hurried as (
+            select {table}.id, row_number() over (partition by {table}.tenant order by {table}.place, {table}.id) - 1
+                   + greatest(served.place, coalesce((select max(place) + 1 from {table} as own where {waits}
+                                                         and own.urgency = %(urgency)s and own.tenant = {table}.tenant
+                                                     ), 0)) as place
+              from {table}, served where study_id = %(study)s and urgency < %(urgency)s
+        )
+        update {table} set urgency = %(urgency)s, place = hurried.place{changes}
+          from hurried where {table}.id = hurried.id returning {table}.*
+    """  # noqa: S608 - of constants
+
+
 PLACES = {
     "image": _place("image", "state in ('received', 'prepared')"),
     "acquisition": _place("acquisition", "state = 'due'"),
 }
+
+HURRY_IMAGES = _hurry_statement(
+    "image",
+    "state in ('received', 'prepared')",
+    f", due_at = case when {FOR_CREDITS} then null else due_at end",
+)
+HURRY_ACQUISITIONS = _hurry_statement("acquisition", "state = 'due'")
 
 
 def shown(table: str) -> Composable:

@@ -37,7 +37,16 @@ from .moves import Move
 from .pool import Connection
 from .resources import StoredResources
 from .rows import acquisition_of, column, delivery_of, image_of, study_of, submission_of
-from .statements import PLACES, RANKS, insertion, journalled_insertion, settlement, shown
+from .statements import (
+    HURRY_ACQUISITIONS,
+    HURRY_IMAGES,
+    PLACES,
+    RANKS,
+    insertion,
+    journalled_insertion,
+    settlement,
+    shown,
+)
 
 
 class Enqueue(Protocol):
@@ -103,17 +112,8 @@ class PostgresTransaction:
         """Make all of a study more urgent; what waits in the queue, or for credits, is called again for it."""
         of_it = {"study": study.id, "urgency": urgency}
         await self._do("update study set urgency = %(urgency)s where id = %(study)s", of_it)
-        images = await self._run(
-            "update image set urgency = %(urgency)s, place = 0,"  # noqa: S608 - of a constant
-            f" due_at = case when {FOR_CREDITS} then null else due_at end"
-            " where study_id = %(study)s and urgency < %(urgency)s returning *",
-            of_it,
-        )
-        acquisitions = await self._run(
-            "update acquisition set urgency = %(urgency)s, place = 0"
-            " where study_id = %(study)s and urgency < %(urgency)s returning *",
-            of_it,
-        )
+        images = await self._run(HURRY_IMAGES, of_it)
+        acquisitions = await self._run(HURRY_ACQUISITIONS, of_it)
         self._see(*images, *acquisitions)
         waiting = (ImageState.RECEIVED, ImageState.PREPARED)
         for row in images:
