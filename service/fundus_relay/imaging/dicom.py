@@ -113,13 +113,19 @@ def frame_of(file: bytes | memoryview, frame: int) -> Frame:
 
     Raises: DamagedPicture, UnsupportedFormat.
     """
+    lengths: list[int] = []
+
+    def at_pixels(tag: BaseTag, _: str | None, length: int) -> bool:
+        lengths.extend([length] if (is_there := int(tag) == _PIXEL_DATA) else [])
+        return is_there
+
     with _foreign_code(), memoryview(_plain(file)) as plain, _Reader(_View(plain)) as stream:
         from pydicom.filereader import read_partial
 
-        header = read_partial(stream, _is_pixel_data, specific_tags=_tags())
+        header = read_partial(stream, at_pixels, specific_tags=_tags())
         syntax = str(header.file_meta.TransferSyntaxUID)
         if syntax in _NATIVE:
-            return _shown(_native_samples(plain[stream.tell() :], header, frame), header, syntax)
+            return _shown(_native_samples(plain[stream.tell() :], header, frame, lengths), header, syntax)
         if syntax == _RLE:
             from pydicom.pixels.utils import pixel_array
 
@@ -213,10 +219,6 @@ def _tags() -> list[BaseTag | int]:
     from pydicom.datadict import tag_for_keyword
 
     return [tag for name in _HEADER if (tag := tag_for_keyword(name)) is not None]
-
-
-def _is_pixel_data(tag: BaseTag, _: str | None, __: int) -> bool:
-    return int(tag) == _PIXEL_DATA
 
 
 def _plain(data: bytes | memoryview) -> bytes | memoryview:
@@ -335,11 +337,13 @@ def _moment(on: str, at: str, offset: str) -> str | None:
 # ------------------------------------------------------------------------------------------------------------- pixels
 
 
-def _native_samples(element: memoryview, header: FileDataset, frame: int) -> NDArray[Any]:
+def _native_samples(element: memoryview, header: FileDataset, frame: int, lengths: Sequence[int]) -> NDArray[Any]:
     """Samples that no codec packed: a view of the file, if it can be one.
 
     Args:
         element: the file from the pixel data's tag on.
+        lengths: of the pixel data, as the header's reader saw it. It forgives a file that states its VRs although its
+            transfer syntax has none, or the other way round; there the samples begin elsewhere, all colours shifted.
     """
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.utils import as_pixel_options
@@ -347,6 +351,8 @@ def _native_samples(element: memoryview, header: FileDataset, frame: int) -> NDA
     syntax = header.file_meta.TransferSyntaxUID
     begin = _IMPLICIT_LENGTH if syntax.is_implicit_VR else _EXPLICIT_LENGTH
     length = int.from_bytes(element[begin - 4 : begin], "little" if syntax.is_little_endian else "big")
+    if [length] != lengths:
+        raise DamagedPicture("the DICOM file is not written in the transfer syntax that it states")
     options = as_pixel_options(header, pixel_keyword="PixelData", view_only=True)
     if not syntax.is_implicit_VR:
         options["pixel_vr"] = bytes(element[4:6]).decode("ascii")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.dicom_files import LOSSLESS, a_scene, dicom_jpeg, dicom_lossless
+from tests.dicom_files import LOSSLESS, a_scene, dicom_file, dicom_jpeg, dicom_lossless
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.domain.errors import DamagedPicture, UnacceptablePicture
@@ -77,3 +77,21 @@ def test_a_jpeg_in_a_dicom_file_that_lost_pixels_is_refused() -> None:
     assert examine(file).size == Size(1320, 1040)
     with pytest.raises(DamagedPicture):
         prepare(file)
+
+
+@pytest.mark.parametrize(
+    ("stated", "written"),
+    [("implicit little endian", "explicit little endian"), ("explicit little endian", "implicit little endian")],
+)
+def test_a_file_that_is_not_in_its_transfer_syntax_is_never_shown_in_shifted_colours(stated: str, written: str) -> None:
+    """pydicom forgives it while it reads the header, and takes the samples from where the syntax has them."""
+    names = {"implicit little endian": "1.2.840.10008.1.2", "explicit little endian": "1.2.840.10008.1.2.1"}
+    file = dicom_file(SCENE, transfer_syntax=names[written])
+    padded = [name.encode() + b"\0" * (len(name) % 2) for name in (names[written], names[stated])]
+    before, after = (b"\x02\x00\x10\x00UI" + len(each).to_bytes(2, "little") + each for each in padded)
+    group = file.index(b"\x02\x00\x00\x00UL") + 8
+    length = int.from_bytes(file[group : group + 4], "little") + len(after) - len(before)
+    mistaken = (file[:group] + length.to_bytes(4, "little") + file[group + 4 :]).replace(before, after, 1)
+
+    with pytest.raises(DamagedPicture):
+        decoded(mistaken)
