@@ -110,6 +110,20 @@ async def test_the_second_phase_waits_until_no_older_version_is_connected(databa
         assert await migrate(database_url, engine_schema(), ours=NEXT, phases=[Phase.POST]) == [POST.name]
 
 
+async def test_a_second_phase_that_died_before_it_looked_shuts_nobody_out_once_another_is_refused(
+    database_url: str,
+) -> None:
+    await migrate(database_url, engine_schema(), ours=NEXT)
+    async with open_pool(database_url, size=1) as older, connected(older):
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as died:
+            await died.execute("insert into relay.floor (number) values (%s)", [newest(NEXT)])
+
+        with pytest.raises(OlderVersionsRun):
+            await migrate(database_url, engine_schema(), ours=NEXT, phases=[Phase.POST])
+
+        assert await rows(database_url, "select number from relay.floor") == []
+
+
 async def test_versions_from_before_connections_told_theirs_are_older_than_any(database_url: str) -> None:
     await migrate(database_url, engine_schema(), ours=NEXT)
 

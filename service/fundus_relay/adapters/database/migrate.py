@@ -220,20 +220,18 @@ async def _finish(connection: Connection, left: Sequence[_Step]) -> Sequence[str
     if before := [step.name for step in left if step.phase is Phase.PRE]:
         raise CannotMigrate(f"{before[0]} comes first: it is of phase pre")
     needs = max(step.needs for step in left)
-    was_raised = await _raise_floor(connection, needs)
+    await _raise_floor(connection, needs)
     if older := await _older(connection, needs):
-        if was_raised:
-            await connection.execute("delete from relay.floor where number = %s", [needs])
+        # also one of somebody who died before looking: had a step been done below it, nobody older could be connected
+        await connection.execute("delete from relay.floor where number = %s", [needs])
         raise OlderVersionsRun(f"older versions are connected: {'; '.join(older)}")
     return await _apply(connection, left)
 
 
-async def _raise_floor(connection: Connection, number: int) -> bool:
-    """Let no version below this number open a connection; False when none could before."""
-    if not number:
-        return False
-    raised = await connection.execute("insert into relay.floor (number) values (%s) on conflict do nothing", [number])
-    return raised.rowcount > 0
+async def _raise_floor(connection: Connection, number: int) -> None:
+    """Let no version below this number open a connection."""
+    if number:
+        await connection.execute("insert into relay.floor (number) values (%s) on conflict do nothing", [number])
 
 
 async def _older(connection: Connection, number: int) -> Sequence[str]:
