@@ -242,7 +242,7 @@ async def answer(service: Service, stop: asyncio.Event, let_in: FileOfCallers | 
     Raises: CannotListen.
     """
     from fundus_relay.api.app import application
-    from fundus_relay.api.server import listen
+    from fundus_relay.api.server import TAKING_LEAVE_S, listen
 
     settings = service.settings
     app = application(
@@ -260,4 +260,4 @@ async def answer(service: Service, stop: asyncio.Event, let_in: FileOfCallers | 
         callers=let_in,
         tracer=service.ports.tracer,
     )
-    await listen(app, settings.http, stop)
+    await listen(app, settings.http, stop, leave_s=TAKING_LEAVE_S)

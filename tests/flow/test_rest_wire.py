@@ -237,6 +237,25 @@ async def a_picture_behind(server: tuple[str, int]) -> tuple[bytes, int]:
     return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), len(picture)
 
 
+async def test_who_keeps_a_connection_is_told_when_it_ends(ledger: PostgresLedger, tmp_path: Path) -> None:
+    stop = asyncio.Event()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    app = an_application(ledger, tmp_path)
+    listening = asyncio.create_task(listen(app, Http(port=port), stop, leave_s=30))
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}", transport=httpx.AsyncHTTPTransport(retries=5)
+    ) as client:
+        before = await client.get("/livez")
+        stop.set()
+        after = await client.get("/livez")
+
+        assert (before.status_code, "connection" in before.headers) == (200, False)
+        assert (after.status_code, after.headers["connection"]) == (200, "close")
+        async with asyncio.timeout(10):  # there is nobody left to be told
+            await listening
+
+
 async def test_one_connection_too_many_is_sent_away_till_others_leave(impatient: tuple[str, int]) -> None:
     question = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
     labels = {"route": "too-many-connections", "method": "GET", "status": "503"}
