@@ -299,6 +299,25 @@ async def test_bytes_of_two_studies_go_when_the_second_of_them_is_old(world: Wor
     assert not await world.ports.blobs.has(second.source.sha256)
 
 
+@pytest.mark.parametrize("state", ["received", "prepared", "analysing", "parked"])
+async def test_an_image_that_goes_on_keeps_its_pixels_whatever_was_purged_before(
+    world: World, tmp_path: Path, state: str
+) -> None:
+    """As when code that knows of no purge lets a photograph go on that was withdrawn, purged, and sent anew."""
+    await world.accept(await a_photograph(world, EYE))
+    await world.finish()
+    (image,) = await world.images()
+    await grow_older(world, tmp_path, timedelta(days=31))
+    for kept in (Kept.SOURCE, Kept.PREPARED):
+        await world.ports.retention.purge(kept, [image.study_id], world.clock.now() - MONTH)
+    async with connected(world.pool) as connection:
+        await connection.execute("update image set state = %s", [state])
+
+    await discard_condemned(world.ports)
+
+    assert len(files_of(tmp_path)) == 4
+
+
 class Distant(ObjectBlobs):
     """An object store far away: between the look at a file and its removal there is time for others.
 

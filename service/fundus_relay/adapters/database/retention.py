@@ -29,12 +29,17 @@ REMEMBERED_FOR = timedelta(days=1)
 
 UNNEEDED_OF = """
     select distinct digest from unnest(%s::text[]) as digest where
-        not exists (select from image where source_sha256 = digest and source_purged_at is null)
-    and not exists (select from image where prepared ->> 'sha256' = digest and prepared_purged_at is null)
+        not exists (select from image where source_sha256 = digest
+                       and (source_purged_at is null or state not in ('answered', 'rejected', 'cancelled')))
+    and not exists (select from image where prepared ->> 'sha256' = digest
+                       and (prepared_purged_at is null or state not in ('answered', 'rejected', 'cancelled')))
     and not exists (select from resource where kind = 'Binary' and is_newest
                        and content #>> '{_data,extension,0,valueString}' = digest)
 """
-"""Digests of these that nothing has which is not purged."""
+"""Digests of these that nothing has which is not purged.
+
+An image that goes on needs its own whatever its marks say: code before 0008 takes them from nothing that is sent anew.
+"""
 
 _TAKEN = "select id, sha256, kept from discard where done_at is null order by id limit %s for update skip locked"
 
