@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -30,10 +30,10 @@ from fundus_relay.domain.credits import Floors
 from fundus_relay.domain.geometry import IDENTITY, Size
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.urgency import Urgency
-from fundus_relay.domain.values import Image, PreparedPicture, StoredPicture
+from fundus_relay.domain.values import Image, PreparedPicture, StoredPicture, Upload
 from fundus_relay.pipeline.journey import advance_image
 from fundus_relay.pipeline.operator import release, release_all
-from fundus_relay.pipeline.ports import Job
+from fundus_relay.pipeline.ports import HandIn, Job
 from fundus_relay.pipeline.spending import AT_ONCE, COUNT_EVERY, CreditWatch
 from fundus_relay.standin.app import standin
 from fundus_relay.standin.settings import StandinSettings
@@ -187,6 +187,30 @@ async def test_backfill_stops_first(world: World) -> None:
 
     assert (await world.task(routine.task_id))["status"] == "completed"
     assert await reason(world, old.task_id) == "analyser-credits-reserved"
+
+
+async def test_the_last_credits_are_kept_although_uploads_tell_no_count(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = keeping(world, 3)
+    ready = world.analyser.ready
+
+    @asynccontextmanager
+    async def silent(urgency: Urgency = Urgency.ROUTINE) -> AsyncIterator[HandIn]:
+        async with ready(urgency) as hand_in:
+
+            async def tell_nothing(picture: bytes, media_type: str, label: str) -> Upload:
+                return replace(await hand_in(picture, media_type, label), remaining=None)
+
+            yield tell_nothing
+
+    monkeypatch.setattr(world.analyser, "ready", silent)
+    await knows(world, 5)
+
+    for image in [await a_ready_image(world) for _ in range(4)]:
+        await go(world, image)
+
+    assert world.analyser.remaining == 3
 
 
 @pytest.mark.parametrize("floor", [0, 3])

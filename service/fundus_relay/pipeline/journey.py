@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import assert_never
 
+from fundus_relay.domain.credits import NO_FLOORS
 from fundus_relay.domain.errors import (
     AnalyserDeclined,
     AnalyserRefused,
@@ -127,6 +128,9 @@ async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
             raise
         return await _not_taken_in(image, sending, why, ports, rules)
     await keep_receipt(sending, upload, ports, rules)
+    if upload.remaining is None and rules.floors != NO_FLOORS:
+        with suppress(Unavailable):  # else the count that is known stays what it was, and the floors are spent
+            await ports.analyser.credits()
     return False  # the poll goes on with it
 
 
