@@ -24,6 +24,7 @@ from fundus_relay.adapters.object_blobs import ObjectBlobs
 from fundus_relay.domain.errors import StoreUnavailable
 from fundus_relay.domain.policy import Kept
 from fundus_relay.domain.values import Accepted
+from fundus_relay.fhir.pages import blob_of
 from fundus_relay.pipeline.collect import discard_condemned
 from fundus_relay.pipeline.kept import make_sure
 from fundus_relay.pipeline.operator import hold, unhold
@@ -167,7 +168,7 @@ async def test_what_is_held_stays_until_the_hold_ends(world: World, tmp_path: Pa
     assert files_of(tmp_path) == []
 
 
-@pytest.mark.parametrize("kept", [Kept.SOURCE, Kept.PREPARED])
+@pytest.mark.parametrize("kept", PIXELS)
 async def test_what_is_held_before_its_file_went_keeps_it(world: World, tmp_path: Path, kept: Kept) -> None:
     (taken,) = await world.accept(await a_photograph(world, EYE))
     await world.finish()
@@ -180,6 +181,11 @@ async def test_what_is_held_before_its_file_went_keeps_it(world: World, tmp_path
 
     assert len(files_of(tmp_path)) == 4
     assert await marks(world) == [(False, False)]
+    async with world.ports.ledger.transaction() as tx:
+        report = await tx.resources.read("DiagnosticReport", (await tx.deliveries(image.study_id))[0].report_id)
+        assert report is not None
+        page = await tx.resources.read("Binary", report["presentedForm"][0]["url"].rpartition("/")[2])
+    assert page is not None and blob_of(page) is not None
 
 
 async def test_whoever_asks_for_purged_pixels_is_told_that_they_are_gone(

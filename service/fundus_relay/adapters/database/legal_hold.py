@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from fundus_relay.pipeline.ports import Clock, Hold
 
-from .pool import Pool, connected
+from .pool import Connection, Pool, connected
+from .resources import StoredResources
 from .retained import rows_of
 
 _STUDIES = """
@@ -55,6 +56,17 @@ _STAYS = """
      where study_id = any(%(studies)s)
 """
 
+_PAGES_GOING = """
+    select before.content from delivery
+      join lateral jsonb_path_query(resources, '$[*] ? (@.resourceType == "Binary").id') as page on true
+      join resource as now on now.kind = 'Binary' and now.id = page #>> '{}' and now.is_newest
+      join resource as before on before.kind = 'Binary' and before.id = now.id and before.version = now.version - 1
+      join discard on sha256 = before.content #>> '{_data,extension,0,valueString}' and done_at is null
+     where study_id = any(%(studies)s) and pages_purged_at is not null and now.content ? '_data'
+       for share of discard
+"""
+"""The same of pages: as they were before they said that they are purged."""
+
 _HOLDS = """
     select legal_hold.study_id::text as study, at, who, why,
            array(select media_id from image where image.study_id = legal_hold.study_id order by arrival) as media,
@@ -87,9 +99,7 @@ class PostgresHolds:
             # whoever purges one of them has it locked: what is held after this is there, or was gone before
             await connection.execute("select from study where id = any(%s) order by id for update", [list(study_ids)])
             held = await rows_of(connection, _HOLD, [self._clock.now(), who, why, list(study_ids)])
-            if going := await rows_of(connection, _GOING, {"studies": list(study_ids)}):
-                stays = {"studies": list(study_ids), "going": [row["sha256"] for row in going]}
-                await connection.execute(_STAYS, stays)
+            await _keep_what_is_there(connection, {"studies": list(study_ids)})
             return len(held)
 
     async def end(self, study_ids: Sequence[str], who: str) -> int:
@@ -105,6 +115,17 @@ class PostgresHolds:
     async def standing(self) -> Sequence[Hold]:
         async with connected(self._pool) as connection:
             return [Hold(**row) for row in await rows_of(connection, _HOLDS)]
+
+
+async def _keep_what_is_there(connection: Connection, of: Mapping[str, object]) -> None:
+    """Take the mark from what was purged and is not discarded yet."""
+    if going := await rows_of(connection, _GOING, of):
+        await connection.execute(_STAYS.encode(), {**of, "going": [row["sha256"] for row in going]})
+    if pages := {row["content"]["id"]: row["content"] for row in await rows_of(connection, _PAGES_GOING, of)}:
+        resources = StoredResources(connection)
+        for page in pages.values():
+            await resources.put(page)
+        await connection.execute("update delivery set pages_purged_at = null where study_id = any(%(studies)s)", of)
 
 
 def _uuid_of(id: str) -> UUID | None:
