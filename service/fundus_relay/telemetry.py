@@ -67,6 +67,8 @@ LIBRARIES_AT_WARNING = (
     "psycopg",
     "asyncio",
     "PIL",
+    "fontTools",
+    "fpdf",
     "urllib3",
 )
 LIBRARIES_THAT_REPEAT_THEMSELVES = ("opentelemetry",)

@@ -51,6 +51,10 @@ def test_whoever_speaks_says_one_line_of_json_and_quotes_nobody(program: str) ->
     assert "Gabler" not in json.dumps(line)
 
 
+def test_what_a_font_is_made_of_is_not_told_with_each_page() -> None:
+    assert said("logging.getLogger('fontTools.subset').info('%s pruned', 'post')") == []
+
+
 def test_our_own_line_has_the_fields_of_the_list_and_no_other() -> None:
     (line,) = said("logging.getLogger('fundus_relay.x').info('moved', extra={'image': 'i', 'patient': 'Gabler'})")
 
