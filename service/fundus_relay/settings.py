@@ -33,6 +33,9 @@ from fundus_relay.domain.policy import AmbiguousUpload, Carriage, Kept, Precheck
 
 LONGEST_DURATION = timedelta(days=366)
 
+DAYS_OF_A_YEAR = 366
+"""No year is longer, so that nothing is kept shorter than was said."""
+
 
 def _seconds(value: object) -> object:
     """`90` as well as `PT90S` and `00:01:30`."""
@@ -390,16 +393,16 @@ class Retention(_Part):
             Kept.SOURCE: self.source_pictures_days,
             Kept.PREPARED: self.prepared_pictures_days,
             Kept.PAGES: self.pages_days,
-            Kept.LEDGER: 366 * self.ledger_years if self.ledger_years else None,
+            Kept.LEDGER: DAYS_OF_A_YEAR * self.ledger_years if self.ledger_years else None,
         }
         return {kept: timedelta(days=number) for kept, number in days.items() if number}
 
-    @model_validator(mode="after")
-    def _is_in_order(self) -> Retention:
-        ages = self.ages
-        if any(age > ages.get(Kept.LEDGER, age) for age in ages.values()):
-            raise ValueError("pictures and pages must not be kept longer than ledger_years: all goes then")
-        return self
+    @field_validator("ledger_years")
+    @classmethod
+    def _is_longest(cls, years: int | None, others: ValidationInfo) -> int | None:
+        if years is not None and any((days or 0) > DAYS_OF_A_YEAR * years for days in others.data.values()):
+            raise ValueError("must not be less than the days of pictures and pages: everything goes then")
+        return years
 
 
 _READ = SettingsConfigDict(

@@ -194,3 +194,15 @@ def test_a_file_of_tokens_and_everybody_let_in_is_a_contradiction(environment: p
     (line,) = wrong()
 
     assert line.startswith("FUNDUS_RELAY_ACCESS__OPEN: ")
+
+
+def test_pages_that_would_be_kept_longer_than_all_else_are_a_contradiction(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("FUNDUS_RELAY_RETENTION__LEDGER_YEARS", "10")
+    environment.setenv("FUNDUS_RELAY_RETENTION__PAGES_DAYS", "3660")
+
+    assert read(Settings).retention.pages_days == 3660
+
+    environment.setenv("FUNDUS_RELAY_RETENTION__PAGES_DAYS", "3661")
+
+    (line,) = wrong()
+    assert line.startswith("FUNDUS_RELAY_RETENTION__LEDGER_YEARS: ")
