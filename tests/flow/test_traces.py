@@ -440,6 +440,7 @@ async def test_a_collector_that_comes_back_gets_what_comes_then(
         "traces-lost",
         "traces-exported-again",
     ]
+    assert [vars(each)["reason"] for each in caplog.records if each.name == log.name] == ["400", None]
 
 
 async def test_a_collector_that_leads_elsewhere_is_not_followed(

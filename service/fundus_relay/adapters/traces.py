@@ -15,6 +15,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import Any
 
 import requests
 from opentelemetry.context import Context
@@ -54,7 +55,8 @@ async def exported(settings: Traces, now: Callable[[], datetime]) -> AsyncIterat
         Resource.create({"service.name": "fundus-relay", "service.version": __version__}),
         shutdown_on_exit=False,
     )
-    exporter = Checked(_exporter(settings.endpoint, settings.stated_headers))
+    session = Session()
+    exporter = Checked(_exporter(settings.endpoint, settings.stated_headers, session), session)
     provider.add_span_processor(
         BatchSpanProcessor(exporter, max_queue_size=QUEUE, schedule_delay_millis=EVERY_MS, max_export_batch_size=BATCH)
     )
@@ -67,11 +69,8 @@ async def exported(settings: Traces, now: Callable[[], datetime]) -> AsyncIterat
         exporter.shutdown()  # what is still being tried is given up
 
 
-def _exporter(endpoint: str, headers: dict[str, str]) -> SpanExporter:
+def _exporter(endpoint: str, headers: dict[str, str], session: Session) -> SpanExporter:
     path = "" if endpoint.endswith("/v1/traces") else "/v1/traces"
-    session = requests.Session()
-    session.trust_env = False
-    session.hooks["response"].append(_refuse_another_address)
     return OTLPSpanExporter(
         endpoint.rstrip("/") + path,
         headers=headers,
@@ -81,10 +80,25 @@ def _exporter(endpoint: str, headers: dict[str, str]) -> SpanExporter:
     )
 
 
-def _refuse_another_address(answer: requests.Response, **_: object) -> None:
-    """Redirects are not followed, since headers may hold a secret; the exporter would take one for a success."""
-    if answer.is_redirect:
-        raise requests.TooManyRedirects
+class Session(requests.Session):
+    """Attributes: `outcome` of the last try: a status, or the type of what went wrong on the way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.outcome = ""
+
+    def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # Any: as of requests
+        """Redirects are not followed, since headers may hold a secret; the exporter would take one for a success."""
+        try:
+            answer = super().send(request, **how | {"allow_redirects": False})
+        except requests.RequestException as exc:
+            self.outcome = type(exc).__name__
+            raise
+        self.outcome = str(answer.status_code)
+        if answer.is_redirect:
+            raise requests.TooManyRedirects
+        return answer
 
 
 class Share(Sampler):
@@ -114,8 +128,9 @@ class Share(Sampler):
 class Checked(SpanExporter):
     """Lets nothing out but what is on the list, and tells when spans begin to be lost, and when that ends."""
 
-    def __init__(self, exporter: SpanExporter) -> None:
+    def __init__(self, exporter: SpanExporter, session: Session) -> None:
         self._exporter = exporter
+        self._session = session
         self._is_losing = False
         self._has_ended = False
 
@@ -128,7 +143,7 @@ class Checked(SpanExporter):
             log.log(
                 logging.WARNING if is_lost else logging.INFO,
                 "traces-lost" if is_lost else "traces-exported-again",
-                extra={"count": len(spans)},
+                extra={"count": len(spans), "reason": self._session.outcome if is_lost else None},
             )
         return result
 
