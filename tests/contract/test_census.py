@@ -62,6 +62,16 @@ async def test_a_census_counts_what_is_unfinished_by_state_age_and_reason(pool: 
     assert value("credits_timestamp_seconds") == 1700000000
 
 
+async def test_what_was_meant_to_lie_hides_nothing_that_should_move(pool: Pool) -> None:
+    await add(pool, "prepared", 1, age=9999, reason="analyser-credits-reserved")
+    await add(pool, "prepared", 1, age=200)
+
+    await count(pool)
+
+    assert value("rows", subject="image", state="prepared") == 2
+    assert value("oldest_waiting_seconds", subject="image", state="prepared") == pytest.approx(200, abs=30)
+
+
 async def test_a_census_tells_what_was_spent_and_how_long_the_rest_lasts(pool: Pool, ledger: PostgresLedger) -> None:
     async with ledger.transaction() as tx:
         for _ in range(3):

@@ -11,7 +11,7 @@ from psycopg.rows import DictRow, dict_row
 
 from fundus_relay import metrics
 from fundus_relay.domain.credits import Spent
-from fundus_relay.domain.errors import RelayError
+from fundus_relay.domain.errors import CreditsReserved, RelayError
 from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageState
 
 from .account import ACCOUNT
@@ -31,6 +31,9 @@ UNFINISHED = {
     "delivery": (DeliveryState.DUE, DeliveryState.WRITING, DeliveryState.PARKED),
     "acquisition": (AcquisitionState.DUE, AcquisitionState.PARKED),
 }
+
+MAY_REST = {CreditsReserved.code}
+"""Reasons for which a row may lie for weeks as it was meant to: its age would hide that of one that should move."""
 
 _WAITING = """
     select subject, state, reason, count(*) as count, extract(epoch from now() - min(since))::float as age from (
@@ -75,7 +78,9 @@ def _of_rows(rows: Sequence[DictRow]) -> list[GaugeMetricFamily]:
         for state in states:
             of_state = [row for row in rows if (row["subject"], row["state"]) == (subject, state)]
             counts.add_metric([subject, state], sum(row["count"] for row in of_state))
-            ages.add_metric([subject, state], max((row["age"] for row in of_state), default=0))
+            ages.add_metric(
+                [subject, state], max((row["age"] for row in of_state if row["reason"] not in MAY_REST), default=0)
+            )
     waits = _family("waiting", "Rows that wait by themselves, by reason", "reason")
     parked = _family("parked", "Rows that wait for a person, by reason", "reason")
     for (subject, is_parked, reason), number in sorted(_by_reason(rows).items()):
