@@ -144,6 +144,8 @@ async def test_an_older_version_is_shut_out_for_good_and_told_why(database_url: 
 
     with pytest.raises(VersionTooOld, match="is too old"):
         await migrate(database_url, engine_schema())
+    with pytest.raises(VersionTooOld, match="is too old"):
+        await pending(database_url, engine_schema())
     async with open_pool(database_url, size=1) as cut_off:  # that was not connected when we looked, say
         assert await look(cut_off) == TOO_OLD
     async with open_pool(database_url, size=1, version=newest(NEXT)) as newer:

@@ -113,3 +113,14 @@ async def test_an_operator_holds_a_study_by_whatever_is_at_hand(
     assert await said(environment, "holds") == []
     assert (await said(environment, "unhold", image.study_id, code=1))[0]["count"] == 0
     await said(environment, "hold", "nobody-knows-this", code=1)
+
+
+@pytest.mark.parametrize("command", [("migrate", "--check"), ("parked",), ("holds",)])
+async def test_a_look_where_there_is_no_database_makes_none(
+    environment: dict[str, str], tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    del environment["FUNDUS_RELAY_DATABASE__URL"]
+    folder = tmp_path / "mistyped"
+
+    assert await said(environment | {"FUNDUS_RELAY_DATA_DIR": str(folder)}, *command, code=1) == []
+    assert not folder.exists()

@@ -156,10 +156,13 @@ async def migrate(
 async def pending(
     url: str, engine: EngineSchema, *, ours: Sequence[Migration] | None = None
 ) -> Sequence[tuple[Phase, str]]:
-    """Phase and name of what is not applied yet; changes nothing. Raises StoreUnavailable."""
+    """Phase and name of what is not applied yet; changes nothing. Raises StoreUnavailable, VersionTooOld."""
+    ours = migrations() if ours is None else ours
     with our_errors("the database cannot be looked at now"):
         async with await psycopg.AsyncConnection.connect(url, connect_timeout=5, **KEEPALIVES) as connection:
-            left = await _left(connection, engine, migrations() if ours is None else ours)
+            if await _is_there(connection, "relay.floor"):
+                await _refuse_if_too_old(connection, newest(ours))
+            left = await _left(connection, engine, ours)
             return [(step.phase, step.name) for step in left]
 
 
@@ -224,7 +227,7 @@ async def _finish(connection: Connection, left: Sequence[_Step]) -> Sequence[str
     if older := await _older(connection, needs):
         # also one of somebody who died before looking: had a step been done below it, nobody older could be connected
         await connection.execute("delete from relay.floor where number = %s", [needs])
-        raise OlderVersionsRun(f"older versions are connected: {'; '.join(older)}")
+        raise OlderVersionsRun(f"older versions are connected: {'; '.join(older)}. Stop them first")
     return await _apply(connection, left)
 
 
@@ -245,10 +248,14 @@ async def _older(connection: Connection, number: int) -> Sequence[str]:
 
 
 async def _applied(connection: Connection) -> set[str]:
-    there = await (await connection.execute("select to_regclass('relay.migration')")).fetchone()
-    if there is None or there[0] is None:
+    if not await _is_there(connection, "relay.migration"):
         return set()
     return {row[0] for row in await (await connection.execute("select name from relay.migration")).fetchall()}
+
+
+async def _is_there(connection: Connection, table: str) -> bool:
+    row = await (await connection.execute("select to_regclass(%s)", [table])).fetchone()
+    return row is not None and row[0] is not None
 
 
 async def _apply(connection: Connection, steps: Sequence[_Step]) -> Sequence[str]:
