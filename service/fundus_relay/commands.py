@@ -247,6 +247,9 @@ def export(name: str, *, to: Path, pictures: bool) -> None:
     if pictures and "://" not in (settings.blobs.url or "") and not place.is_dir():
         raise Failed(f"there are no pictures in {place}: set FUNDUS_RELAY_BLOBS__URL as the service has it")
 
+    for number in {*STOP_AT} - {signal.SIGINT}:  # else the half of it would be left lying about
+        signal.signal(number, _interrupt)
+
     async def write() -> None:
         async with opened_ledger(settings) as (_, pool, clock), opened_history(pool) as history:
             studies = await studies_of(name, PostgresHolds(pool, clock))
@@ -257,6 +260,11 @@ def export(name: str, *, to: Path, pictures: bool) -> None:
         _do(write())
     except OSError as why:
         raise Failed(f"{to} was not written: {why.strerror or why}") from why
+
+
+def _interrupt(*_: object) -> None:
+    """As Ctrl-C would."""
+    signal.raise_signal(signal.SIGINT)
 
 
 def _with_holds(work: Callable[[PostgresHolds], Coroutine[Any, Any, None]]) -> None:  # Any: as of `_do`

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
+import signal
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -148,3 +151,22 @@ async def test_nothing_of_another_patient_is_exported_whatever_a_sender_calls_an
         assert ids.isdisjoint({report, "other", "theirs"})
         assert "Somebody-else" not in json.dumps(resources)
         assert hashlib.sha256(OTHER_EYE).hexdigest() not in zip.read("manifest.json").decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_an_export_that_is_stopped_leaves_nothing_half(
+    world: World, environment: dict[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    async with connected(world.pool) as elsewhere:
+        await elsewhere.execute("lock table legal_hold")  # so that it is in the middle
+        command = ("-m", "fundus_relay", "export", taken.resource["id"], "--to", str(tmp_path / "all.zip"))
+        process = await asyncio.create_subprocess_exec(sys.executable, *command, env=environment)
+        async with asyncio.timeout(30):
+            while not list_of_parts(tmp_path):  # noqa: ASYNC110 - another process makes it
+                await asyncio.sleep(0.05)
+        process.send_signal(number)
+
+        assert await asyncio.wait_for(process.wait(), 30) == 130
+        assert not list_of_parts(tmp_path)
+        assert not (tmp_path / "all.zip").exists()
