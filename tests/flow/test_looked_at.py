@@ -22,7 +22,6 @@ from tests.flow.world import LEFT, World, a_photograph
 from tests.serving import an_application
 from tests.unit.imaging.pictures import a_jpeg, a_raster, find_marked
 
-from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.domain.analysis import Graded, Lesion, Ungradable
 from fundus_relay.domain.errors import InvalidResource, StoreUnavailable
@@ -52,9 +51,9 @@ async def the_order_is_known_at_the_ehr(world: World) -> None:
 
 
 @pytest.fixture
-async def relay(ledger: PostgresLedger, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """Our own endpoint, on the world's database and blobs."""
-    transport = httpx.ASGITransport(app=an_application(ledger, tmp_path))
+async def relay(world: World, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """Our own endpoint, on the world's database, queue and blobs."""
+    transport = httpx.ASGITransport(app=an_application(world.ports.ledger, tmp_path))
     async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
         yield client
 
@@ -302,6 +301,34 @@ async def test_the_report_that_we_show_leads_to_its_pages(world: World, relay: h
     assert (await relay.get(media["content"]["url"])).content.startswith(b"\xff\xd8")
     known = await relay.get(form["url"], headers={"If-None-Match": as_bytes.headers["etag"]})
     assert known.status_code == 304
+
+
+async def test_our_readers_find_the_imaging_study_of_a_drawing(world: World, relay: httpx.AsyncClient) -> None:
+    study = "urn:uuid:00000000-0000-4000-8000-000000000001"
+    subject = {"reference": "Patient/demo-patient"}
+    named = [{"system": "urn:studies", "value": "77"}]
+    imaging = {"resourceType": "ImagingStudy", "status": "available", "identifier": named, "subject": subject}
+    photograph = {
+        "resourceType": "Media",
+        "status": "completed",
+        "subject": subject,
+        "bodySite": LEFT,
+        "partOf": [{"reference": study}],
+        "content": {"contentType": "image/jpeg", "data": base64.b64encode(EYE).decode()},
+    }
+    entries = [
+        {"fullUrl": study, "resource": imaging, "request": {"method": "POST", "url": "ImagingStudy"}},
+        {"resource": photograph, "request": {"method": "POST", "url": "Media"}},
+    ]
+    taken = await relay.post("", json={"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    assert taken.status_code == 200, taken.text
+    await world.finish()
+
+    found = (await relay.get("Media")).json()["entry"]
+    shown = [each["resource"] for each in found if is_overlay(each["resource"])]
+
+    (ours,) = (await relay.get("ImagingStudy")).json()["entry"]
+    assert [each["partOf"][1]["reference"] for each in shown] == [f"ImagingStudy/{ours['resource']['id']}"]
 
 
 async def test_a_drawing_is_no_photograph_to_be_analysed(world: World) -> None:

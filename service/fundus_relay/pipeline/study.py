@@ -271,6 +271,7 @@ def _for_our_readers(resource: Json, study: Study, public_url: str) -> Json:
         told["presentedForm"] = [_ours(each, public_url) for each in told["presentedForm"]]
     if is_overlay(told):
         told["content"] = _ours(told["content"], public_url)
+        told["partOf"] = [told["partOf"][0], *ours.get("imagingStudy", told["partOf"][1:])]
     return told
 
 
