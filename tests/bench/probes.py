@@ -1,4 +1,4 @@
-"""(f) How long probes take to answer, while nothing happens and while intake is saturated.
+"""(j) How long probes take to answer, while nothing happens and while intake is saturated.
 
 The floor is a process that only answers a word: what that takes is the machine's and its other work's, not ours.
 """
