@@ -3,9 +3,8 @@
 How this works. A turn is a row with a holder and a time; while the call lasts its process puts the time off, so the
 turn of one that died is free after `LEASE`. Who finds no row free waits in front of it with a lock that the database
 hands on in the order of asking, so no process with many calls keeps another from having its one; within a process the
-most urgent call goes first. A call that may not
-begin yet takes its place in `analyser_pace` and waits for it. The rows tell how many calls there are even when the
-database was restarted meanwhile; while it is away no call begins.
+most urgent call goes first. A call that may not begin yet takes its place in `analyser_pace` and waits for it. The rows
+tell how many calls there are even when the database was restarted meanwhile; while it is away no call begins.
 """
 
 from __future__ import annotations

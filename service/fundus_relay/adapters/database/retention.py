@@ -27,15 +27,18 @@ from .retained import condemn, place, rows_of
 REMEMBERED_FOR = timedelta(days=1)
 """That a file was discarded: whoever kept the same bytes before is done with its request by then."""
 
-UNNEEDED_OF = """
+_ENDED = "('answered', 'rejected', 'cancelled')"
+"""States of an image; as the indexes have them."""
+
+UNNEEDED_OF = f"""
     select distinct digest from unnest(%s::text[]) as digest where
         not exists (select from image where source_sha256 = digest
-                       and (source_purged_at is null or state not in ('answered', 'rejected', 'cancelled')))
+                       and (source_purged_at is null or state not in {_ENDED}))
     and not exists (select from image where prepared ->> 'sha256' = digest
-                       and (prepared_purged_at is null or state not in ('answered', 'rejected', 'cancelled')))
+                       and (prepared_purged_at is null or state not in {_ENDED}))
     and not exists (select from resource where kind = 'Binary' and is_newest
-                       and content #>> '{_data,extension,0,valueString}' = digest)
-"""
+                       and content #>> '{{_data,extension,0,valueString}}' = digest)
+"""  # noqa: S608 - of a constant
 """Digests of these that nothing has which is not purged.
 
 An image that goes on needs its own whatever its marks say: code before 0008 takes them from nothing that is sent anew.
@@ -43,14 +46,14 @@ An image that goes on needs its own whatever its marks say: code before 0008 tak
 
 _TAKEN = "select id, sha256, kept from discard where done_at is null order by id limit %s for update skip locked"
 
-_MAY_GO = """
+_MAY_GO = f"""
     select id from study
      where id = any(%(studies)s) and opened_at < %(before)s
        and not exists (select from legal_hold where study_id = study.id and ended_at is null)
        and not exists (select from study_look where study_id = study.id)
        and not exists (select from submission where study_id = study.id and accepted_at >= %(before)s)
        and not exists (select from image where study_id = study.id
-            and (state not in ('answered', 'rejected', 'cancelled')
+            and (state not in {_ENDED}
                  or greatest(since, answered_at, sent_again_at) >= %(before)s))
        and not exists (select from delivery where study_id = study.id
             and (state not in ('confirmed', 'superseded') or since >= %(before)s))
@@ -68,18 +71,18 @@ _MAY_GO = """
                             where queued.queueing_lock = job.lock and queued.status = 'todo')
                 or exists (select from engine.procrastinate_jobs as running
                             where running.lock = job.lock and running.status = 'doing'))
-"""
+"""  # noqa: S608 - of a constant
 """Of locked studies those that have ended, are as old as that, and are not held."""
 
 _OLD: Mapping[Kept, str] = {
-    Kept.SOURCE: """
+    Kept.SOURCE: f"""
         select since, id, study_id from image
-         where state in ('answered', 'rejected', 'cancelled') and source_purged_at is null
-    """,
-    Kept.PREPARED: """
+         where state in {_ENDED} and source_purged_at is null
+    """,  # noqa: S608 - of a constant
+    Kept.PREPARED: f"""
         select since, id, study_id from image
-         where state in ('answered', 'rejected', 'cancelled') and prepared is not null and prepared_purged_at is null
-    """,
+         where state in {_ENDED} and prepared is not null and prepared_purged_at is null
+    """,  # noqa: S608 - of a constant
     Kept.PAGES: """
         select since, id, study_id from delivery where state in ('confirmed', 'superseded') and pages_purged_at is null
     """,
