@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 import httpx
-from tests.system.faults.callers import SYSTEM, Json, Photograph, know_patients
+from tests.system.faults.callers import SYSTEM, Photograph, know_patients, media_of
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.domain.geometry import Box
@@ -119,7 +119,7 @@ class Clinic:
         return photograph
 
     async def _send(self, photograph: Photograph, kept: httpx.AsyncClient) -> None:
-        media = await asyncio.to_thread(media_of, photograph)
+        media = media_of(photograph, await asyncio.to_thread(picture, photograph.noise))
         named = {"If-None-Exist": f"identifier={SYSTEM}|{photograph.name}"}
         is_kept = bool(photograph.noise % 2)
         while not photograph.told:
@@ -141,14 +141,3 @@ class Clinic:
 
     def _client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S, base_url=f"{self.relay}/fhir")
-
-
-def media_of(photograph: Photograph) -> Json:
-    return {
-        "resourceType": "Media",
-        "identifier": [{"system": SYSTEM, "value": photograph.name}],
-        "status": "completed",
-        "subject": {"reference": f"Patient/{photograph.patient}"},
-        "encounter": {"reference": f"Encounter/{photograph.encounter}"},
-        "content": {"contentType": "image/jpeg", "data": picture(photograph.noise)},
-    }

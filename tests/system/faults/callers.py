@@ -64,16 +64,25 @@ async def know_patients(ehr: str, photographs: Sequence[Photograph]) -> None:
                 (await client.put(url, json=resource)).raise_for_status()
 
 
-async def send(photograph: Photograph, scene: Scene, chance: random.Random) -> None:
-    """Post it until it is acknowledged; after every failure again, under the same name, as an EHR does."""
-    media = {
+def media_of(photograph: Photograph, data: str) -> Json:
+    """Its Media.
+
+    Args:
+        data: the JPEG, in base64.
+    """
+    return {
         "resourceType": "Media",
         "identifier": [{"system": SYSTEM, "value": photograph.name}],
         "status": "completed",
         "subject": {"reference": f"Patient/{photograph.patient}"},
         "encounter": {"reference": f"Encounter/{photograph.encounter}"},
-        "content": {"contentType": "image/jpeg", "data": picture(photograph.noise)},
+        "content": {"contentType": "image/jpeg", "data": data},
     }
+
+
+async def send(photograph: Photograph, scene: Scene, chance: random.Random) -> None:
+    """Post it until it is acknowledged; after every failure again, under the same name, as an EHR does."""
+    media = media_of(photograph, picture(photograph.noise))
     headers = {"Content-Type": "application/fhir+json", "If-None-Exist": f"identifier={SYSTEM}|{photograph.name}"}
     while True:
         url = f"{scene.address(chance.choice(APIS))}/fhir/Media"
