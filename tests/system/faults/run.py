@@ -132,13 +132,16 @@ async def run(seed: int, stage: Stage, *, plan: Plan | None = None, keep: bool =
 
 async def _until_up(scene: Scene) -> None:
     """Those outside answer; the service may be killed before it ever did."""
-    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(30):
+    ends = time.monotonic() + 60
+    async with httpx.AsyncClient(trust_env=False) as client:
         for name in ("analyser", "ehr"):
             while True:
                 try:
                     await client.get(f"{scene.address(name)}/livez")
                     break
-                except httpx.HTTPError:
+                except httpx.HTTPError as error:
+                    if time.monotonic() > ends:
+                        raise RuntimeError(f"{name} is not up: {error!r}; {scene.failed_starts[-3:]}") from error
                     await asyncio.sleep(0.05)
 
 
@@ -171,7 +174,7 @@ async def _release(scene: Scene) -> int:
 
 
 def _what_waits(scene: Scene, folder: Path) -> list[str]:
-    told = [*unfinished(scene.database_url), *sessions(scene.database_url)]
+    told = [*unfinished(scene.database_url), *sessions(scene.database_url), *scene.failed_starts[-LEFT_OVER:]]
     for name, party in scene.parties.items():
         told.append(f"{name}: {'alive' if party.is_alive else 'dead'}")
         log = folder / f"{name}.log"

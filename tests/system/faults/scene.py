@@ -74,11 +74,15 @@ class Party:
     is_stopping: bool = False
 
     def start(self) -> None:
-        doom = self.dooms.pop(0) if self.dooms else None
-        self.process = _FORKS.Process(
+        """Raise OSError or EOFError when no process could be forked; the one that was there before is kept then."""
+        start_forks()
+        doom = self.dooms[0] if self.dooms else None
+        process = _FORKS.Process(
             target=live, args=(self.role, self.environment, self.port, self.state, self.log, doom), daemon=True
         )
-        self.process.start()
+        process.start()
+        self.process = process
+        del self.dooms[:1]
 
     @property
     def is_alive(self) -> bool:
@@ -101,6 +105,7 @@ class Scene:
         self.parties: dict[str, Party] = {}
         self.proxies: dict[str, Proxy] = {}
         self.violations: list[str] = []
+        self.failed_starts: list[str] = []
         self.not_run: set[str] = set()
         self.deaths = 0
         self._doing: set[asyncio.Task[None]] = set()
@@ -116,8 +121,6 @@ class Scene:
             for name in REPLICAS:
                 await self._replica(name, blobs, stack)
             stack.callback(self._end)
-            for party in self.parties.values():
-                party.start()
             keeping = asyncio.create_task(self._keep_alive())
             try:
                 yield
@@ -125,6 +128,8 @@ class Scene:
                 for task in (keeping, *self._doing):
                     task.cancel()
                 await asyncio.wait([keeping, *self._doing])
+                if not keeping.cancelled():
+                    self.violations.append(f"processes were not started again: {keeping.exception()!r}")
 
     def _blob_folder(self, stack: AsyncExitStack) -> Path:
         blobs = self.folder / "blobs"
@@ -202,19 +207,24 @@ class Scene:
                 party.process.close()
 
     async def _keep_alive(self) -> None:
-        """As Kubernetes does: start again what ended, a moment later."""
+        """As Kubernetes does: start what does not run, and again what ended, a moment later."""
         while True:
-            await asyncio.sleep(0.1)
             for party in self.parties.values():
                 if not party.is_alive and not party.is_stopping and time.monotonic() > party.may_live_at:
-                    self._tell_end(party)
-                    party.start()
+                    self._start(party)
+            await asyncio.sleep(0.1)
 
-    def _tell_end(self, party: Party) -> None:
-        self.deaths += 1
-        code = party.process.exitcode if party.process is not None else None
-        if code not in {-signal.SIGKILL, 0}:
-            self.violations.append(f"{party.name} ended with exit code {code}")
+    def _start(self, party: Party) -> None:
+        ended = party.process
+        try:
+            party.start()
+        except (OSError, EOFError) as error:  # of this machine, not of what is tested
+            self.failed_starts.append(f"{party.name} could not be started: {error!r}")
+            return
+        if ended is not None:
+            self.deaths += 1
+            if ended.exitcode not in {-signal.SIGKILL, 0}:
+                self.violations.append(f"{party.name} ended with exit code {ended.exitcode}")
 
     # ------------------------------------------------------------------------------------------------------------- acts
 
@@ -257,7 +267,10 @@ class Scene:
         party.is_stopping = True
         process = party.process
         process.terminate()
-        await asyncio.to_thread(process.join, STOPS_WITHIN_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOPS_WITHIN_S):
+                while process.is_alive():  # noqa: ASYNC110 - its exit code can be read once, and by one thread
+                    await asyncio.sleep(0.05)
         if process.exitcode is None:
             self.violations.append(f"{party.name} did not stop within {STOPS_WITHIN_S} s")
             party.kill()
