@@ -30,7 +30,7 @@ from fundus_relay.domain.credits import Floors
 from fundus_relay.domain.geometry import IDENTITY, Size
 from fundus_relay.domain.states import ImageState
 from fundus_relay.domain.urgency import Urgency
-from fundus_relay.domain.values import Image, PreparedPicture, StoredPicture, Upload
+from fundus_relay.domain.values import Image, Pieces, PreparedPicture, StoredPicture, Upload
 from fundus_relay.pipeline.journey import advance_image
 from fundus_relay.pipeline.operator import release, release_all
 from fundus_relay.pipeline.ports import HandIn, Job
@@ -199,7 +199,7 @@ async def test_the_last_credits_are_kept_although_uploads_tell_no_count(
     async def silent(urgency: Urgency = Urgency.ROUTINE) -> AsyncIterator[HandIn]:
         async with ready(urgency) as hand_in:
 
-            async def tell_nothing(picture: bytes, media_type: str, label: str) -> Upload:
+            async def tell_nothing(picture: Pieces, media_type: str, label: str) -> Upload:
                 return replace(await hand_in(picture, media_type, label), remaining=None)
 
             yield tell_nothing

@@ -380,6 +380,23 @@ async def test_a_report_that_somebody_else_wrote_later_is_not_taken_for_ours(wor
     assert "report-newer" in task["statusReason"]["text"]
 
 
+async def test_other_bytes_in_the_place_of_a_picture_on_its_way_are_not_paid(world: World, tmp_path: Path) -> None:
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    (image,) = await world.images()
+    await prepare_image(image, world.ports, world.rules)
+    kept = (await world.image(image.id)).prepared
+    assert kept is not None
+
+    async def replace_it() -> None:
+        overwrite(tmp_path, kept.sha256)
+
+    world.analyser.when_asked = replace_it
+    await world.finish()
+
+    assert world.analyser.times_paid == 0
+    assert (await world.task(taken.task_id))["statusReason"]["coding"][0]["code"] == "picture-lost"
+
+
 async def test_other_bytes_in_the_place_of_a_picture_are_not_analysed(world: World, tmp_path: Path) -> None:
     (taken,) = await world.accept(await a_photograph(world, EYE))
     (image,) = await world.images()

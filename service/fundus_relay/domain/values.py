@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from .analysis import Analysis
 from .dicom import DicomFacts, InstanceName
@@ -16,6 +16,14 @@ from .states import AcquisitionState, DeliveryState, ImageState, StudyState
 from .urgency import Urgency
 
 Json = dict[str, Any]  # a FHIR resource or a part of one, as parsed JSON: its shape is FHIR's, not ours
+
+
+class Pieces(Protocol):
+    """A picture of which the length is known, and that is read piece by piece, from its beginning each time."""
+
+    byte_count: int
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)

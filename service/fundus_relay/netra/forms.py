@@ -7,14 +7,14 @@ prefix. `bulkImgLabel` and `imageLocPath` are optional and left out: they would 
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
+from fundus_relay.domain.values import Pieces
+
 CONTENT_TYPE = "application/x-www-form-urlencoded"
 SUFFIX = {"image/jpeg": ".jpg", "image/png": ".png"}
-PIECE = 3 * 65_536
-"""Bytes encoded at a time; a multiple of three, so that only the last piece is padded."""
 
 
 def token_form(username: str, password: str) -> bytes:
@@ -29,7 +29,7 @@ def job_form(token: str, job_id: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class UploadForm:
-    """doAnalysis, made piece by piece while it leaves: the picture is never copied whole.
+    """doAnalysis, made piece by piece while it leaves: the picture is never there whole.
 
     The token comes last. A form that is cut short anywhere has no whole token, so it cannot be taken, whatever a server
     does with half a form.
@@ -38,7 +38,7 @@ class UploadForm:
         label: stands in `imageName`; no patient data.
     """
 
-    picture: bytes = field(repr=False)
+    picture: Pieces = field(repr=False)
     media_type: str
     label: str
     token: str = field(repr=False)
@@ -46,17 +46,20 @@ class UploadForm:
     @property
     def byte_count(self) -> int:
         """Of all pieces together."""
-        groups, rest = divmod(len(self.picture), 3)
+        groups, rest = divmod(self.picture.byte_count, 3)
         padding = (3 - rest) % 3
         return len(self._head) + 4 * (groups + bool(rest)) + 2 * padding + len(self._tail)
 
-    def pieces(self) -> Iterator[bytes]:
-        """The body; the last piece is the token."""
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body; the last piece is the token. Raises what reading the picture raises; no token is made then."""
         yield self._head
-        picture = memoryview(self.picture)
-        for start in range(0, len(picture), PIECE):
-            piece = urlsafe_b64encode(picture[start : start + PIECE])
-            yield piece.replace(b"=", b"%3D")  # the only character of this alphabet that a form escapes
+        left = b""  # three bytes are four characters: what is not a group of three yet waits for the next piece
+        async for piece in self.picture:
+            piece = left + piece  # noqa: PLW2901
+            whole = len(piece) - len(piece) % 3
+            left = piece[whole:]
+            yield urlsafe_b64encode(memoryview(piece)[:whole])
+        yield urlsafe_b64encode(left).replace(b"=", b"%3D")  # the only character of its alphabet that a form escapes
         yield self._tail
 
     @property

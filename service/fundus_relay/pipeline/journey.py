@@ -33,7 +33,7 @@ from fundus_relay.imaging.preparation import prepare
 
 from .ambiguity import settle_upload
 from .interpret import interpret
-from .kept import kept, make_sure
+from .kept import kept, looked_at, make_sure
 from .ports import Job, Ports
 from .receipt import keep_receipt
 from .rules import Rules
@@ -117,7 +117,7 @@ async def send_image(image: Image, ports: Ports, rules: Rules) -> bool:
     sending: Image | None = None
     try:
         async with ports.analyser.ready(image.urgency) as hand_in:
-            picture = await kept(image.prepared.sha256, ports)
+            picture = await looked_at(image.prepared.sha256, ports)
             # only now, so that nothing slow lies between `sending` and the upload
             sending = await _commit_to_send(image, ports, rules)
             if sending is None:

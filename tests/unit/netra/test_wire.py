@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 from pydantic import SecretStr
-from tests.fakes.analyser import TokensInMemory
+from tests.fakes.analyser import TokensInMemory, Whole
 from tests.fakes.analyser import upload as hand_in
 
 from fundus_relay.adapters.analyser.netra import NetraAnalyser
@@ -27,13 +27,13 @@ from fundus_relay.domain.errors import (
     CredentialsRefused,
     CreditsExhausted,
     RelayError,
+    StoreUnavailable,
     UploadAmbiguous,
 )
 from fundus_relay.domain.values import JobStatus, Upload
-from fundus_relay.netra.forms import PIECE
 from fundus_relay.settings import NetraAccount
 
-PICTURE = b"\xff\xd8\xff" + bytes(3 * PIECE)
+PICTURE = b"\xff\xd8\xff" + bytes(600_000)
 TOKEN = {
     "status": 200,
     "token": "the-token",
@@ -165,6 +165,43 @@ async def test_a_server_that_hangs_up_in_the_middle_of_a_form_took_nothing(answe
                 await hand_in(opened, bytes(60_000_000))  # more than any socket holds
 
 
+class Breaking(Whole):
+    """A picture whose store fails when only its last piece is missing."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        *before, _ = [piece async for piece in super().__aiter__()]
+        for piece in before:
+            yield piece
+        raise StoreUnavailable
+
+
+async def test_a_picture_whose_store_fails_half_way_leaves_no_token_behind() -> None:
+    heard = bytearray()
+    is_over = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"getToken" in (head := await reader.readuntil(b"\r\n\r\n")):
+            body = json.dumps(TOKEN).encode()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            return
+        heard.extend(head)
+        while piece := await reader.read(65_536):
+            heard.extend(piece)
+        is_over.set()
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        account = an_account(base_url=f"http://127.0.0.1:{port}/v1")
+        async with NetraAnalyser(account, TokensInMemory(), SystemClock()) as opened, opened.ready() as hand_in:
+            with pytest.raises(StoreUnavailable):
+                await hand_in(Breaking(PICTURE), "image/jpeg", "image-1")
+            await is_over.wait()
+
+    assert b"doAnalysis" in heard
+    assert b"the-token" not in heard
+
+
 LC_33, LC_34 = "LC-ERR-0033 : Max Allowed Single Image Size 5 MB.", "LC-ERR-0034 : Only jpeg and png."
 
 
@@ -257,7 +294,7 @@ async def test_whoever_is_ready_has_a_turn_and_a_token_and_needs_nothing_but_the
         other = asyncio.create_task(opened.status("J"))
         await asyncio.sleep(0)
         assert asked == ["/v1/getToken"]
-        await leave(PICTURE, "image/jpeg", "image-1")
+        await leave(Whole(PICTURE), "image/jpeg", "image-1")
         assert asked == ["/v1/getToken", "/v1/doAnalysis"]
         other.cancel()
 

@@ -21,7 +21,7 @@ from fundus_relay.domain.errors import (
     UploadAmbiguous,
 )
 from fundus_relay.domain.urgency import Urgency
-from fundus_relay.domain.values import Answer, JobStatus, Upload
+from fundus_relay.domain.values import Answer, JobStatus, Pieces, Upload
 from fundus_relay.netra.forms import UploadForm, job_form, token_form
 from fundus_relay.netra.replies import (
     Refusal,
@@ -81,7 +81,7 @@ class NetraAnalyser:
         async with self._turns.turn(urgency):
             token = await self._tokens.current()
 
-            async def hand_in(picture: bytes, media_type: str, label: str) -> Upload:
+            async def hand_in(picture: Pieces, media_type: str, label: str) -> Upload:
                 try:  # a refused token took nothing: safe to send again
                     return await self._with(token, lambda token: self._upload(picture, media_type, label, token))
                 except Refused as why:
@@ -89,7 +89,7 @@ class NetraAnalyser:
 
             yield hand_in
 
-    async def _upload(self, picture: bytes, media_type: str, label: str, token: str) -> Upload:
+    async def _upload(self, picture: Pieces, media_type: str, label: str, token: str) -> Upload:
         try:
             with metrics.timed(metrics.analyser_seconds, UPLOAD):
                 reply = await self._wire.hand_in(UploadForm(picture, media_type, label, token))

@@ -84,6 +84,7 @@ class Wire:
         """doAnalysis.
 
         Raises:
+            StoreUnavailable: as reading the picture does; certainly not taken.
             Refused: in the analyser's words, or by HTTP; certainly not taken.
             AnalyserUnavailable: certainly not taken.
             UploadAmbiguous: perhaps taken.
@@ -120,7 +121,7 @@ class _Leaving:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         missing = self._form.byte_count
-        for piece in self._form.pieces():
+        async for piece in self._form.pieces():
             missing -= len(piece)
             self.has_left = missing == 0  # before it goes: what is under way counts as gone
             yield piece

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from fundus_relay.domain.dicom import InstanceName, ListedInstance
 from fundus_relay.domain.urgency import Urgency
-from fundus_relay.domain.values import Answer, JobStatus, Json, Upload, Written
+from fundus_relay.domain.values import Answer, JobStatus, Json, Pieces, Upload, Written
 
 
 class Clock(Protocol):
@@ -132,10 +132,11 @@ class StudyArchive(Protocol):
 class HandIn(Protocol):
     """See `Analyser.ready`."""
 
-    async def __call__(self, picture: bytes, media_type: str, label: str) -> Upload:
+    async def __call__(self, picture: Pieces, media_type: str, label: str) -> Upload:
         """Hand in a picture for analysis; costs a credit.
 
         Args:
+            picture: read while it leaves; what reading it raises is raised, and then it is for certain not taken.
             label: neutral name, no patient data.
 
         Raises:
