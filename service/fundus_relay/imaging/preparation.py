@@ -29,6 +29,7 @@ from .decoding import check_is_whole, decoded
 from .format import MediaType, PictureFacts, examine
 from .frame import Frame
 from .orientation import UPRIGHT, to_stored, upright_size
+from .raster import Packed, scaled
 from .sizes import LONGER_SIDE, MAX_PIXELS, SHORTER_SIDE
 
 LIMIT_BYTES = 5_000_000
@@ -45,7 +46,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_BAND = 128  # rows of a scaled picture that are made at once
 _SAME_COLOUR = 2  # of 255: a profile that moves no colour further is sRGB under another name
 
 
@@ -77,10 +77,14 @@ class _Raster:
     profile: bytes
     steps: list[str]
 
+    @property
+    def pixels(self) -> Image.Image:
+        assert self.image is not None  # noqa: S101 - nobody looks at what was taken
+        return self.image
+
     def taken(self) -> Image.Image:
         """The pixels, once: whoever takes them can let them go."""
-        image, self.image = self.image, None
-        assert image is not None  # noqa: S101 - it is taken once
+        image, self.image = self.pixels, None
         return image
 
 
@@ -159,8 +163,11 @@ def _of_file(
 
 def _of_pixels(found: _Raster, limit_bytes: int) -> Prepared:
     facts, steps = found.facts, found.steps
-    image = _upright(_rgb(found.taken(), facts, found.profile, steps), facts.orientation, steps)
-    written, media_type, size = _written(image, facts, limit_bytes, steps)
+    found.image = _rgb(found.taken(), facts, found.profile, steps)
+    if facts.orientation != UPRIGHT:
+        steps.append(f"turned upright from orientation {facts.orientation}")
+        found.image = Packed(found.taken()).turned(_TURNS[facts.orientation])
+    written, media_type, size = _written(found, limit_bytes)
     back = to_stored(facts.orientation, facts.size).after(
         scaling(of=size, to=upright_size(facts.orientation, facts.size))
     )
@@ -229,48 +236,41 @@ def _rgb(image: Image.Image, facts: PictureFacts, profile: bytes, steps: list[st
     return image
 
 
-def _upright(image: Image.Image, orientation: int, steps: list[str]) -> Image.Image:
-    if orientation == UPRIGHT:
-        return image
-    steps.append(f"turned upright from orientation {orientation}")
-    return image.transpose(_TURNS[orientation])
-
-
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
-def _written(
-    image: Image.Image, facts: PictureFacts, limit_bytes: int, steps: list[str]
-) -> tuple[bytes, MediaType, Size]:
-    if facts.media_type != "image/jpeg" and (facts.media_type == "image/png" or _may_fit(image, limit_bytes)):
-        written = _png(image)
+def _written(found: _Raster, limit_bytes: int) -> tuple[bytes, MediaType, Size]:
+    source, size = found.facts.media_type, Size(*found.pixels.size)
+    if source != "image/jpeg" and (source == "image/png" or _may_fit(size, limit_bytes)):
+        written = _png(found.pixels)
         if len(written) <= limit_bytes:
-            steps.append("written as PNG")
-            return written, "image/png", Size(*image.size)
-    written, scaled, quality = _fitting(image, limit_bytes)
-    if scaled != Size(*image.size):
-        steps.append(f"scaled from {image.width} x {image.height} to {scaled.columns} x {scaled.rows}")
-    steps.append(f"written as JPEG of quality {quality}")
-    return written, "image/jpeg", scaled
+            found.steps.append("written as PNG")
+            return written, "image/png", size
+    written, fitting, quality = _fitting(found, limit_bytes)
+    if fitting != size:
+        found.steps.append(f"scaled from {size.columns} x {size.rows} to {fitting.columns} x {fitting.rows}")
+    found.steps.append(f"written as JPEG of quality {quality}")
+    return written, "image/jpeg", fitting
 
 
-def _may_fit(image: Image.Image, limit_bytes: int) -> bool:
+def _may_fit(size: Size, limit_bytes: int) -> bool:
     """Whether it is worth trying to keep every pixel as it is: PNG halves a photograph at best."""
-    return image.width * image.height * 3 <= 2 * limit_bytes
+    return size.columns * size.rows * 3 <= 2 * limit_bytes
 
 
-def _fitting(image: Image.Image, limit_bytes: int) -> tuple[bytes, Size, int]:
+def _fitting(found: _Raster, limit_bytes: int) -> tuple[bytes, Size, int]:
     """The best JPEG within the limit: its bytes, size and quality."""
-    size = Size(*image.size)
-    tried = _jpeg(image, _QUALITIES[-1], limit_bytes)
+    tried = _jpeg(found.pixels, _QUALITIES[-1], limit_bytes)
     if tried.written is not None:
-        return _best(image, tried.written, limit_bytes)
+        return _best(found.pixels, tried.written, limit_bytes)
+    source = Packed(found.taken())
+    size = source.size
     while (smaller := _smaller(size, sqrt(limit_bytes / tried.byte_count))) != size:
         size = smaller
-        tried = _jpeg(scaled(image, size), _QUALITIES[-1], limit_bytes)
+        tried = _jpeg(scaled(source.rows, source.size, size), _QUALITIES[-1], limit_bytes)
         if tried.written is not None:
             return tried.written, size, _QUALITIES[-1]
-    smallest = scaled(image, size)
+    smallest = scaled(source.rows, source.size, size)
     for quality in _LAST_QUALITIES:
         tried = _jpeg(smallest, quality, limit_bytes)
         if tried.written is not None:
@@ -295,17 +295,6 @@ def _best(image: Image.Image, written: bytes, limit_bytes: int) -> tuple[bytes, 
     return written, Size(*image.size), _QUALITIES[fits]
 
 
-def scaled(image: Image.Image, size: Size) -> Image.Image:
-    """The picture at another size, made in bands: at once, it would need a third copy of its pixels."""
-    result = Image.new(image.mode, (size.columns, size.rows))
-    step = image.height / size.rows
-    for top in range(0, size.rows, _BAND):
-        bottom = min(size.rows, top + _BAND)
-        seen = (0, top * step, image.width, bottom * step)  # the filter looks beyond it, at the rows beside
-        result.paste(image.resize((size.columns, bottom - top), Image.Resampling.LANCZOS, box=seen), (0, top))
-    return result
-
-
 def _smaller(size: Size, factor: float) -> Size:
     """A size about `factor` as wide and high, a little less, but not below what the analyser asks for."""
     longer, shorter = max(size.columns, size.rows), min(size.columns, size.rows)
@@ -322,16 +311,16 @@ class _Trial:
     """
 
     def __init__(self, limit_bytes: int) -> None:
-        self._limit = limit_bytes
-        self._pieces: list[bytes] = []
+        self._room = bytearray(limit_bytes)  # in one piece, so that it goes back to the system in one
         self.byte_count = 0
 
     def write(self, piece: bytes) -> int:
-        self.byte_count += len(piece)
-        if self.byte_count <= self._limit:
-            self._pieces.append(piece)
+        end = self.byte_count + len(piece)
+        if end <= len(self._room):
+            self._room[self.byte_count : end] = piece
         else:
-            self._pieces.clear()
+            self._room = bytearray()
+        self.byte_count = end
         return len(piece)
 
     def flush(self) -> None:
@@ -340,7 +329,7 @@ class _Trial:
     @property
     def written(self) -> bytes | None:
         """The file; None when it is too large."""
-        return b"".join(self._pieces) if self.byte_count <= self._limit else None
+        return bytes(memoryview(self._room)[: self.byte_count]) if self._room else None
 
 
 def _jpeg(image: Image.Image, quality: int, limit_bytes: int) -> _Trial:

@@ -13,7 +13,7 @@ from PIL import Image
 from fundus_relay.domain.errors import DamagedPicture
 from fundus_relay.domain.geometry import Size
 
-from .preparation import scaled
+from .raster import rows_of, scaled
 
 LONGEST = 2000
 """Pixels of the longer side."""
@@ -38,7 +38,7 @@ def view(prepared: bytes, *, longest: int = LONGEST) -> Image.Image:
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as exc:  # of broken files
         raise DamagedPicture("the prepared picture does not decode") from exc
     image = file.convert("RGB") if file.mode != "RGB" else file
-    return scaled(image, size) if image.size != (size.columns, size.rows) else image
+    return scaled(rows_of(image), seen, size) if size != (seen := Size(*image.size)) else image
 
 
 def smaller(size: Size, longest: int) -> Size:

@@ -20,7 +20,7 @@ from fundus_relay.domain.errors import DamagedPicture, PictureTooLarge, Unaccept
 from fundus_relay.domain.geometry import IDENTITY, Box, Size
 from fundus_relay.imaging import jpeg
 from fundus_relay.imaging.format import examine
-from fundus_relay.imaging.preparation import Prepared, prepare, scaled
+from fundus_relay.imaging.preparation import Prepared, prepare
 
 from .pictures import (
     ENOUGH,
@@ -304,19 +304,6 @@ def written_size(image: Image.Image, quality: int) -> int:
     file = BytesIO()
     image.save(file, "JPEG", quality=quality, subsampling="4:4:4")
     return len(file.getvalue())
-
-
-@given(st.builds(Size, st.integers(300, 700), st.integers(300, 700)), st.floats(0.3, 1.0))
-@settings(max_examples=20, deadline=None)
-def test_a_picture_scaled_in_bands_is_the_picture_scaled(size: Size, factor: float) -> None:
-    stripes = bytes(60 + 120 * (row // 3 % 2) for row in range(size.rows))
-    image = Image.frombytes("L", (1, size.rows), stripes).resize((size.columns, size.rows)).convert("RGB")
-    smaller = Size(int(size.columns * factor), int(size.rows * factor))
-
-    banded = scaled(image, smaller)
-
-    at_once = image.resize((smaller.columns, smaller.rows), Image.Resampling.LANCZOS)
-    assert difference(banded, at_once) <= 1  # level, of rounding
 
 
 def test_chroma_keeps_its_full_resolution_when_written_again() -> None:
