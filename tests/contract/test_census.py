@@ -75,7 +75,7 @@ async def test_what_was_meant_to_lie_hides_nothing_that_should_move(pool: Pool) 
 async def test_a_census_tells_what_was_spent_and_how_long_the_rest_lasts(pool: Pool, ledger: PostgresLedger) -> None:
     async with ledger.transaction() as tx:
         for _ in range(3):
-            await tx.confirm_upload(20)
+            await tx.account.confirm_upload(20)
     async with connected(pool) as connection:
         await connection.execute(
             "insert into credits_spent select now() - ago * interval '1 day', 4 from unnest(array[2, 6, 30]) as ago"
@@ -92,11 +92,11 @@ async def test_a_census_tells_what_was_spent_and_how_long_the_rest_lasts(pool: P
 
 async def test_since_the_analyser_said_so_there_are_none(pool: Pool, ledger: PostgresLedger) -> None:
     async with ledger.transaction() as tx:
-        await tx.confirm_upload(20)
+        await tx.account.confirm_upload(20)
     async with connected(pool) as connection:
         await connection.execute("update account set remaining = 20, remaining_at = now() - interval '1 s'")
     async with ledger.transaction() as tx:
-        await tx.note_exhausted()
+        await tx.account.note_exhausted()
 
     await count(pool)
 

@@ -12,9 +12,9 @@ from uuid import uuid4
 import pytest
 from psycopg.errors import UniqueViolation
 
+from fundus_relay.adapters.database.commit import Commit
 from fundus_relay.adapters.database.ledger import PostgresLedger
 from fundus_relay.adapters.database.pool import Pool, connected, open_pool
-from fundus_relay.adapters.database.transaction import PostgresTransaction
 from fundus_relay.domain.analysis import Analysis, AnalysisFailed, Graded, Lesion, NotFundus, Ungradable
 from fundus_relay.domain.errors import InvalidResource, StoreUnavailable
 from fundus_relay.domain.geometry import IDENTITY, Box, Size
@@ -274,9 +274,9 @@ async def test_a_waiting_job_does_not_start_before_a_change_that_counts_on_it_is
 
 async def ledger_enqueue(ledger: PostgresLedger, connection: Any, image: Image) -> None:  # Any: psycopg's connection
     """Enqueue on a connection whose transaction stays open."""
-    tx = PostgresTransaction(connection, ledger._clock)
-    await tx.enqueue(Job.IMAGE, image.id)
-    await tx.hand_over(ledger._enqueue)
+    commit = Commit(connection, ledger._clock)
+    await commit.enqueue(Job.IMAGE, image.id)
+    await commit.hand_over(ledger._enqueue)
 
 
 async def _fetch(pool: Pool) -> str | None:
@@ -463,11 +463,11 @@ async def test_a_submission_comes_back(ledger: PostgresLedger) -> None:
 
 async def test_credits_never_rise_by_a_confirmed_upload(ledger: PostgresLedger) -> None:
     async with ledger.transaction() as tx:
-        assert await tx.mark_credits() == CreditMark(None, 0)
+        assert await tx.account.mark_credits() == CreditMark(None, 0)
         for told in (10, 8, None, 9):
-            await tx.confirm_upload(told)
-        assert await tx.mark_credits() == CreditMark(8, 4)
-        await tx.count_double_spend()
+            await tx.account.confirm_upload(told)
+        assert await tx.account.mark_credits() == CreditMark(8, 4)
+        await tx.account.count_double_spend()
     census = await ledger.census()
 
     assert (census.credits, census.possibly_double_spent) == (8, 1)
@@ -476,10 +476,10 @@ async def test_credits_never_rise_by_a_confirmed_upload(ledger: PostgresLedger) 
 
 async def test_a_count_that_is_not_taken_over_makes_the_last_one_no_younger(ledger: PostgresLedger) -> None:
     async with ledger.transaction() as tx:
-        await tx.confirm_upload(0)
+        await tx.account.confirm_upload(0)
     before = (await ledger.census()).credits_at
     async with ledger.transaction() as tx:
-        await tx.confirm_upload(499)  # somebody bought credits
+        await tx.account.confirm_upload(499)  # somebody bought credits
 
     census = await ledger.census()
 
@@ -490,17 +490,17 @@ async def test_uploads_that_overlap_share_the_mark_that_was_made_when_nothing_wa
     ledger: PostgresLedger,
 ) -> None:
     async with ledger.transaction() as tx:
-        await tx.confirm_upload(10)
-        first = await tx.mark_credits()
+        await tx.account.confirm_upload(10)
+        first = await tx.account.mark_credits()
     now = datetime.now(UTC)
     await add_image(ledger, state=ImageState.SENDING, credit_mark=first, reason="analyser-unavailable")
     await add_image(ledger, state=ImageState.SENDING, credit_mark=CreditMark(None, 0), due_at=now)
     async with ledger.transaction() as tx:
-        await tx.confirm_upload(9)
+        await tx.account.confirm_upload(9)
 
-        assert await tx.mark_credits() == first == CreditMark(10, 1)
-        assert await tx.uploads_confirmed() == 2
-        assert await tx.uploads_under_way() == 1
+        assert await tx.account.mark_credits() == first == CreditMark(10, 1)
+        assert await tx.account.uploads_confirmed() == 2
+        assert await tx.account.uploads_under_way() == 1
 
 
 async def test_the_census_counts_states_and_reasons(ledger: PostgresLedger) -> None:
@@ -508,7 +508,7 @@ async def test_the_census_counts_states_and_reasons(ledger: PostgresLedger) -> N
         await add_image(ledger, state=ImageState.PARKED, reason="analyser-silent")
     await add_image(ledger, state=ImageState.SENDING)
     async with ledger.transaction() as tx:
-        assert await tx.uploads_under_way() == 1
+        assert await tx.account.uploads_under_way() == 1
     census = await ledger.census()
 
     assert census.images == {"parked": 2, "sending": 1}
@@ -523,7 +523,7 @@ async def test_names_are_held_by_one_transaction_at_a_time_in_any_order(ledger: 
         async with ledger.transaction() as tx:
             await tx.hold(names)
             inside.append("in")
-            await tx.mark_credits()
+            await tx.account.mark_credits()
             assert inside.count("in") - inside.count("out") == 1
             inside.append("out")
 

@@ -45,8 +45,8 @@ async def a_late_error(tx: PostgresTransaction, name: str) -> None:
 
 async def a_swallowed_error(tx: PostgresTransaction, _: str) -> None:
     try:
-        await tx.confirm_upload(2**40)  # no integer of the column's; nobody reads its answer
-        await tx.uploads_confirmed()
+        await tx.account.confirm_upload(2**40)  # no integer of the column's; nobody reads its answer
+        await tx.account.uploads_confirmed()
     except psycopg.Error:
         pass
 

@@ -461,7 +461,7 @@ class _Watched:
 
     async def _leaves(self) -> None:
         async with self.world.ports.ledger.transaction() as tx:
-            credits = await tx.credits()
+            credits = await tx.account.credits()
         (leaving,) = [each for each in await self.world.images() if each.state is ImageState.SENDING]
         floors = self.world.rules.floors
         floor = {Urgency.URGENT: 0, Urgency.ROUTINE: floors.routine}.get(

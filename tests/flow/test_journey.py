@@ -649,7 +649,7 @@ async def prepared(world: World, picture: bytes) -> str:
 async def know_credits(world: World) -> None:
     """As if the account's count had come with an earlier token."""
     async with world.ports.ledger.transaction() as tx:
-        await tx.confirm_upload(world.analyser.remaining)
+        await tx.account.confirm_upload(world.analyser.remaining)
 
 
 # ----------------------------------------------------------------------------------- an answer while the ledger is away
@@ -706,7 +706,7 @@ async def test_an_answer_that_comes_after_its_upload_was_given_up_needs_no_perso
     assert (await world.task(taken.task_id))["status"] == "completed"
     assert world.analyser.times_paid == 1
     async with world.ports.ledger.transaction() as tx:
-        assert await tx.uploads_confirmed() == 0  # marks that were made since count without it
+        assert await tx.account.uploads_confirmed() == 0  # marks that were made since count without it
 
 
 async def test_an_answer_whose_commit_was_not_heard_of_is_counted_once(world: World) -> None:
@@ -719,7 +719,7 @@ async def test_an_answer_whose_commit_was_not_heard_of_is_counted_once(world: Wo
     await keep_receipt(sending, Upload(image.job_id, 999), world.ports, world.rules)
 
     async with world.ports.ledger.transaction() as tx:
-        assert await tx.uploads_confirmed() == 1
+        assert await tx.account.uploads_confirmed() == 1
     assert (await world.ports.ledger.census()).possibly_double_spent == 0
 
 
@@ -993,7 +993,7 @@ async def test_an_upload_under_way_is_settled_before_its_image_is_cancelled(worl
     async with world.ports.ledger.transaction() as tx:
         ready = await tx.move_image(image, ImageState.PREPARED)
         assert ready is not None
-        mark = await tx.mark_credits()
+        mark = await tx.account.mark_credits()
         await tx.move_image(ready, ImageState.SENDING, credit_mark=mark, attempt=1)
 
     await world.accept(in_error(photograph))

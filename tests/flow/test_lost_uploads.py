@@ -59,7 +59,7 @@ class Account:
     async def leave(self, which: int) -> None:
         image = self.images[which]
         if image.state is ImageState.PREPARED:
-            mark = await self.tx.mark_credits()
+            mark = await self.tx.account.mark_credits()
             await self._move(which, ImageState.SENDING, credit_mark=mark, attempt=image.attempt + 1)
 
     async def be_taken(self, which: int) -> None:
@@ -70,7 +70,7 @@ class Account:
     async def be_answered(self, which: int) -> None:
         if self.images[which].state is ImageState.SENDING and which in self.told:
             await self._move(which, ImageState.ANALYSING)
-            await self.tx.confirm_upload(self.told.pop(which))
+            await self.tx.account.confirm_upload(self.told.pop(which))
             await self._again(which)
 
     async def be_lost(self, which: int) -> None:
@@ -81,7 +81,7 @@ class Account:
         image = self.images[which]
         if image.state is not ImageState.SENDING or image.reason is None or image.credit_mark is None:
             return
-        if unaccounted(image.credit_mark, self.credits, await self.tx.uploads_confirmed()) == 0:
+        if unaccounted(image.credit_mark, self.credits, await self.tx.account.uploads_confirmed()) == 0:
             self.cleared += 1
             self.wrong += [which] if which in self.told else []
         self.told.pop(which, None)
@@ -138,7 +138,7 @@ async def _nothing(*_: object) -> None: ...
 
 
 async def run(tx: Any, query: str, values: Sequence[object]) -> None:  # Any: the transaction's own way to the database
-    await tx._do(query, values)
+    await tx._commit.send(query, values)
 
 
 async def add_image(tx: Transaction, study_id: str) -> Image:

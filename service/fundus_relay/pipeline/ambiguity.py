@@ -68,8 +68,8 @@ async def _is_surely_unpaid(image: Image, ports: Ports) -> bool:
     """Count, and count again as long as uploads are under way that may be in the count without being confirmed."""
     for _ in range(COUNTS):
         async with ports.ledger.transaction() as tx:
-            under_way = await tx.uploads_under_way()
-            confirmed = await tx.uploads_confirmed()
+            under_way = await tx.account.uploads_under_way()
+            confirmed = await tx.account.uploads_confirmed()
         remaining = await ports.analyser.credits()
         if image.credit_mark is not None and unaccounted(image.credit_mark, remaining, confirmed) == 0:
             return True
@@ -98,5 +98,5 @@ async def _send_again(image: Image, ports: Ports, rules: Rules, *, is_paid_twice
             due_at=due_at,
         )
         if moved is not None and is_paid_twice:
-            await tx.count_double_spend()
+            await tx.account.count_double_spend()
     return False

@@ -146,7 +146,7 @@ async def _not_taken_in(
         case CreditsExhausted():
             async with ports.ledger.transaction() as tx:
                 await hold(sending, why, tx, ports.clock.now(), rules)
-                await tx.note_exhausted()
+                await tx.account.note_exhausted()
             return False
         case AnalyserDeclined() if before.reason == why.code and sending.attempt >= rules.most_declines:
             return await end(sending, ImageState.PARKED, why, ports, told=why.vendor_code)
@@ -162,7 +162,7 @@ async def _waits_for_credits(image: Image, ports: Ports, rules: Rules) -> bool:
     The count is asked for if nobody did yet: without one there is no evidence when an upload gets lost.
     """
     async with ports.ledger.transaction() as tx:
-        credits = await tx.credits()
+        credits = await tx.account.credits()
         if (why := objection(image.urgency, credits, rules.floors)) is not None:
             await hold(image, why, tx, ports.clock.now(), rules)
             return True
@@ -176,10 +176,10 @@ async def _commit_to_send(image: Image, ports: Ports, rules: Rules) -> Image | N
         if await cancel_if_withdrawn(image, tx):
             return None
         await tx.hold([SPENDING])  # whoever was before us is counted among those under way
-        if (why := objection(image.urgency, await tx.credits(), rules.floors)) is not None:
+        if (why := objection(image.urgency, await tx.account.credits(), rules.floors)) is not None:
             await hold(image, why, tx, ports.clock.now(), rules)
             return None
-        mark = await tx.mark_credits()
+        mark = await tx.account.mark_credits()
         return await tx.move_image(
             image,
             ImageState.SENDING,

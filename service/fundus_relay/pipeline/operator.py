@@ -106,7 +106,7 @@ async def release(
         elif image is not None and image.state not in IMAGE_SETTLED and is_waiting(image, now):
             if image.reason in HELD:
                 # somebody bought some, and we have not heard of it: the first one asks, and the others know by then
-                await tx.forget_credits(told_before=asked_at or now)
+                await tx.account.forget_credits(told_before=asked_at or now)
             await tx.move_image(image, image.state, reason=image.reason, attempt=0, due_at=now)
             await tx.enqueue(Job.IMAGE, image.id)
         elif delivery is not None and delivery.state is DeliveryState.PARKED:
@@ -129,7 +129,7 @@ async def _release_image(image: Image, tx: Transaction, clock: Clock, *, pay_aga
         if not pay_again:
             raise MayBePaidTwice(f"image {image.id} may have been paid; say --pay-again to send it anew")
         await tx.move_image(image, ImageState.PREPARED, attempt=0, due_at=None)
-        await tx.count_double_spend()
+        await tx.account.count_double_spend()
     elif image.reason == PictureLost.code:  # the upload's form is made anew, should the original be back
         await tx.move_image(image, ImageState.RECEIVED, attempt=0, due_at=None)
     elif image.job_id is None:  # the analyser took nothing

@@ -68,9 +68,9 @@ async def _keep(sending: Image, upload: Upload, ports: Ports, rules: Rules) -> N
             attempt=0,
         )
         if settled is None:  # somebody took us for dead, and may have sent it again
-            await tx.count_double_spend()
+            await tx.account.count_double_spend()
         elif not _is_given_up(found):  # else marks were made since that take it for settled already
-            await tx.confirm_upload(upload.remaining)
+            await tx.account.confirm_upload(upload.remaining)
         await tx.enqueue(Job.STUDY, sending.study_id)
 
 

@@ -75,15 +75,15 @@ class CreditWatch:
     async def _count(self) -> None:
         if await self._ports.analyser.credits() is None:  # who tells no count cannot be asked whether there are some
             async with self._ports.ledger.transaction() as tx:
-                await tx.forget_credits(told_before=self._ports.clock.now())
+                await tx.account.forget_credits(told_before=self._ports.clock.now())
 
     async def _let_go(self, tx: Transaction) -> int:
-        credits, on_their_way = await tx.credits(), await tx.images_let_go()
+        credits, on_their_way = await tx.account.credits(), await tx.account.images_let_go()
         gone = 0
         for urgency in sorted(Urgency, reverse=True):
             spoken_for = replace(credits, under_way=credits.under_way + on_their_way + gone)
             room = self._rules.floors.room(urgency, spoken_for)
             most = AT_ONCE - on_their_way - gone
             if (count := most if room is None else min(room, most)) > 0:
-                gone += await tx.let_go(urgency, count)
+                gone += await tx.account.let_go(urgency, count)
         return gone

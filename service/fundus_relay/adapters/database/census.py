@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from prometheus_client.core import GaugeMetricFamily
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow
 
 from fundus_relay import metrics
 from fundus_relay.domain.credits import Spent
@@ -16,7 +16,7 @@ from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageSta
 
 from .account import ACCOUNT
 from .migrate import missing
-from .pool import Pool, connected
+from .pool import Pool, connected, rows_of
 
 LOOK_WITHIN_S = 3.0
 """For a connection, which may be waited for, and an answer."""
@@ -61,12 +61,10 @@ async def look(pool: Pool) -> str:
 
 async def count(pool: Pool) -> None:
     """Take a new census. Raises StoreUnavailable."""
-    async with connected(pool) as connection, connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_WAITING)
-        waiting = await cursor.fetchall()
-        await cursor.execute(ACCOUNT)
-        account = await cursor.fetchone()
-    metrics.snapshot.replace([*_of_rows(waiting), *_of_account(account)])
+    async with connected(pool) as connection:
+        waiting = await rows_of(connection, _WAITING)
+        account = await rows_of(connection, ACCOUNT)
+    metrics.snapshot.replace([*_of_rows(waiting), *_of_account(account[0] if account else None)])
 
 
 def _of_rows(rows: Sequence[DictRow]) -> list[GaugeMetricFamily]:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow
 
 from fundus_relay.domain.credits import Spent
 from fundus_relay.domain.errors import StoreUnavailable
@@ -15,11 +15,13 @@ from fundus_relay.domain.urgency import Urgency
 from fundus_relay.domain.values import Waiting
 from fundus_relay.pipeline.ports import Census, Clock, Job, Parked, PutOff
 
-from .account import ACCOUNT, FOR_CREDITS
+from .account import ACCOUNT
+from .commit import Commit, Enqueue
 from .moves import tell
-from .pool import Pool, connected
+from .pool import Pool, connected, rows_of
 from .retention import UNNEEDED_OF
-from .transaction import Enqueue, PostgresTransaction
+from .statements import FOR_CREDITS
+from .transaction import PostgresTransaction
 
 _OVERDUE = """
     with due as (
@@ -112,14 +114,14 @@ class PostgresLedger:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
         async with connected(self._pool) as connection:
-            transaction = PostgresTransaction(connection, self._clock)
+            commit = Commit(connection, self._clock)
             async with connection.pipeline():  # a statement whose answer nobody reads waits for none
-                yield transaction
-                await transaction.hand_over(self._enqueue)
-                commit = await connection.execute("commit")
-            if commit.statusmessage != "COMMIT":
+                yield PostgresTransaction(commit)
+                await commit.hand_over(self._enqueue)
+                ended = await connection.execute("commit")
+            if ended.statusmessage != "COMMIT":
                 raise StoreUnavailable("the database rolled back what it was to commit")
-        tell(transaction.moves)
+        tell(commit.moves)
 
     async def due_for_poll(self, now: datetime, limit: int) -> Sequence[Waiting]:
         rows = await self._run(
@@ -132,7 +134,7 @@ class PostgresLedger:
         ]
 
     async def postpone_polls(self, image_ids: Sequence[str], until: Sequence[datetime], reason: str | None) -> None:
-        await self._run(
+        await self._do(
             "update image set due_at = later.until, reason = %s"
             " from unnest(%s::uuid[], %s::timestamptz[]) as later (id, until)"
             " where image.id = later.id and state = 'analysing' and job_status is null",
@@ -200,13 +202,16 @@ class PostgresLedger:
         noted = await self._run("select id from study_look where study_id = %s", [study_id])
         yield
         if noted:
-            await self._run("delete from study_look where id = any(%s)", [[row["id"] for row in noted]])
+            await self._do("delete from study_look where id = any(%s)", [[row["id"] for row in noted]])
 
     async def _run(
         self,
         query: Any,  # str: psycopg wants a literal
         values: Sequence[object] | Mapping[str, object] = (),
     ) -> Sequence[DictRow]:
-        async with connected(self._pool) as connection, connection.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(query, values)
-            return await cursor.fetchall() if cursor.description else []
+        async with connected(self._pool) as connection:
+            return await rows_of(connection, query, values)
+
+    async def _do(self, query: str, values: Sequence[object]) -> None:
+        async with connected(self._pool) as connection:
+            await connection.execute(query.encode(), values)

@@ -20,8 +20,8 @@ from fundus_relay.domain.policy import Kept
 from fundus_relay.fhir.search_parameters import PARAMETERS
 from fundus_relay.pipeline.ports import Old
 
-from .pool import Connection
-from .retained import condemn, place, rows_of
+from .pool import Connection, rows_of
+from .retained import condemn, place
 
 _MEDIA = """
     select media_id as id from image where study_id = %(study)s

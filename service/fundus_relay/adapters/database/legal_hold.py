@@ -7,9 +7,8 @@ from uuid import UUID
 
 from fundus_relay.pipeline.ports import Clock, Hold
 
-from .pool import Connection, Pool, connected
+from .pool import Connection, Pool, connected, rows_of
 from .resources import StoredResources
-from .retained import rows_of
 
 _STUDIES = """
     with by_uuid as (select %(uuid)s::uuid as id), media as (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from select import POLLIN, poll
@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from psycopg.rows import TupleRow
+from psycopg.rows import DictRow, TupleRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from fundus_relay.domain.errors import Rejected, StoreUnavailable
@@ -190,6 +190,17 @@ async def connected(pool: Pool) -> AsyncIterator[Connection]:
             except psycopg.errors.FeatureNotSupported:
                 await connection.close()  # what it has prepared will not do any more
                 raise
+
+
+async def rows_of(
+    connection: Connection,
+    query: Any,  # str or SQL: psycopg's own union is not exported
+    values: Sequence[object] | Mapping[str, object] = (),
+) -> Sequence[DictRow]:
+    """Rows of a statement that gives some."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(query, values)
+        return await cursor.fetchall()
 
 
 @contextmanager

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
-
-from psycopg.rows import DictRow, dict_row
 
 from fundus_relay.domain.policy import Kept
 from fundus_relay.pipeline.ports import Old
@@ -30,13 +27,3 @@ async def condemn(connection: Connection, files: Sequence[tuple[str, Kept]]) -> 
             "insert into discard (sha256, kept) select * from unnest(%s::text[], %s::text[])",
             [list(digests), [str(each) for each in kept]],
         )
-
-
-async def rows_of(
-    connection: Connection,
-    query: Any,  # str: psycopg wants a literal
-    values: Sequence[object] | Mapping[str, object] = (),
-) -> Sequence[DictRow]:
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(query, values)
-        return await cursor.fetchall()

@@ -20,9 +20,9 @@ from fundus_relay.fhir.pages import blob_of, purged
 from fundus_relay.pipeline.ports import Clock, Condemned, Old
 
 from .ledger_purge import purge_ledger, purge_leftovers
-from .pool import Connection, Pool, connected
+from .pool import Connection, Pool, connected, rows_of
 from .resources import StoredResources
-from .retained import condemn, place, rows_of
+from .retained import condemn, place
 
 REMEMBERED_FOR = timedelta(days=1)
 """That a file was discarded: whoever kept the same bytes before is done with its request by then."""

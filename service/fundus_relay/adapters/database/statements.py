@@ -8,7 +8,8 @@ from psycopg.sql import SQL, Composable, Identifier, Placeholder
 
 from fundus_relay.domain.values import Delivery
 
-from .account import FOR_CREDITS
+FOR_CREDITS = "state = 'prepared' and reason in ('analyser-credits-exhausted', 'analyser-credits-reserved')"
+"""What waits for credits, or was let go and is not sent yet. As the indexes have it: `domain.errors.HELD`."""
 
 RANKS = """
     select id, urgency, place from image where id = any(%(ids)s)

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 from fundus_relay.tracing import Tracer
 
+from .account import Account
 from .ledger import Census, Job, Ledger, Parked, PutOff, Resources, Transaction
 from .outside import Analyser, Blobs, Clock, Draft, HandIn, HealthRecord, ImageArchive, StudyArchive
 from .retention import Condemned, Hold, Holds, Old, Retention
 
 __all__ = [
-    "Analyser", "Blobs", "Census", "Clock", "Condemned", "Draft", "HandIn", "HealthRecord", "Hold", "Holds",
+    "Account", "Analyser", "Blobs", "Census", "Clock", "Condemned", "Draft", "HandIn", "HealthRecord", "Hold", "Holds",
     "ImageArchive", "Job", "Ledger", "Old", "Parked", "Ports", "PutOff", "Resources", "Retention", "StudyArchive",
     "Transaction",
 ]  # fmt: skip

@@ -9,13 +9,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
-from fundus_relay.domain.credits import Credits, Spent
+from fundus_relay.domain.credits import Spent
 from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageState
 from fundus_relay.domain.urgency import Urgency
 from fundus_relay.domain.values import (
     Acquisition,
-    CreditMark,
     Delivery,
     Image,
     Json,
@@ -25,6 +24,8 @@ from fundus_relay.domain.values import (
     Submission,
     Waiting,
 )
+
+from .account import Account
 
 
 class Job(StrEnum):
@@ -79,6 +80,11 @@ class Transaction(Protocol):
     @property
     def resources(self) -> Resources:
         """FHIR resources inside this commit."""
+        ...
+
+    @property
+    def account(self) -> Account:
+        """The analyser's account inside this commit."""
         ...
 
     async def hold(self, names: Sequence[str]) -> None:
@@ -214,49 +220,6 @@ class Transaction(Protocol):
         **changes: Any,  # a subset of fields
     ) -> Delivery | None:
         """As `move_image`, by `DELIVERY_MOVES`."""
-        ...
-
-    async def mark_credits(self) -> CreditMark:
-        """The mark for an upload that is about to leave; see `CreditMark`."""
-        ...
-
-    async def uploads_confirmed(self) -> int:
-        """How many, ever."""
-        ...
-
-    async def confirm_upload(self, remaining: int | None) -> None:
-        """One more upload that was `sending` until this transaction was confirmed; `remaining` never rises by this.
-
-        A count that is higher than the last is of before it, or of after a top-up: the last one stands, with its time.
-        """
-        ...
-
-    async def uploads_under_way(self) -> int:
-        """How many images are `sending` and not known to be lost; those rest until `due_at`."""
-        ...
-
-    async def credits(self) -> Credits:
-        """What is known of the account; under way is whatever is `sending`, known to be lost or not."""
-        ...
-
-    async def note_exhausted(self) -> None:
-        """The analyser said that no credits are left; holds until it tells a count again."""
-        ...
-
-    async def forget_credits(self, *, told_before: datetime) -> None:
-        """What was told of the account before then is not known any more."""
-        ...
-
-    async def images_let_go(self) -> int:
-        """How many that waited for credits do not any more, and are not sent yet."""
-        ...
-
-    async def let_go(self, urgency: Urgency, most: int) -> int:
-        """Let as many images of this urgency as wait for credits go on, the lowest place first; returns how many."""
-        ...
-
-    async def count_double_spend(self) -> None:
-        """One more credit may have been spent twice."""
         ...
 
     async def enqueue(self, job: Job, id: str, *, at: datetime | None = None) -> None:
