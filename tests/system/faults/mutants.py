@@ -18,6 +18,7 @@ from pathlib import Path
 import fundus_relay
 
 ROOT = Path(__file__).parents[3]
+PACKAGE = Path(fundus_relay.__file__).parent
 PATIENCE_S = 15
 """That a mutant gets to come to rest: several times what the same seed takes."""
 
@@ -48,10 +49,10 @@ MUTANTS = {
     "uploads before `sending` is committed": Mutant(
         "pipeline/journey.py",
         {
-            "            sending = await _commit_to_send(image, ports)\n": "",
+            "            sending = await _commit_to_send(image, ports, rules)\n": "",
             "            if sending is None:\n                return False\n": "",
             'label=f"image-{image.id}")\n': 'label=f"image-{image.id}")\n'
-            "            sending = await _commit_to_send(image, ports)\n"
+            "            sending = await _commit_to_send(image, ports, rules)\n"
             "            assert sending is not None\n",
         },
         4,
@@ -66,17 +67,20 @@ MUTANTS = {
 }
 
 
-def broken(mutant: Mutant, folder: Path) -> Path:
-    """A folder for PYTHONPATH with the package so broken."""
-    package = folder / "fundus_relay"
-    shutil.copytree(Path(fundus_relay.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    place = package / mutant.file
-    text = place.read_text()
+def changed(mutant: Mutant) -> str:
+    """The mutant's file with its changes. Raises LookupError: what it changes does not stand there, or not once."""
+    text = (PACKAGE / mutant.file).read_text()
     for old, new in mutant.changes.items():
         if text.count(old) != 1:
             raise LookupError(f"{mutant.file} has changed: {old!r} stands there {text.count(old)} times")
         text = text.replace(old, new)
-    place.write_text(text)
+    return text
+
+
+def broken(mutant: Mutant, folder: Path) -> Path:
+    """A folder for PYTHONPATH with the package so broken."""
+    shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / PACKAGE.name / mutant.file).write_text(changed(mutant))
     return folder
 
 
