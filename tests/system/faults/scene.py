@@ -223,7 +223,7 @@ class Scene:
             return
         if ended is not None:
             self.deaths += 1
-            if ended.exitcode not in {-signal.SIGKILL, 0}:
+            if ended.exitcode not in {-signal.SIGKILL, -signal.SIGTERM, 0}:  # SIGTERM: before it could listen to it
                 self.violations.append(f"{party.name} ended with exit code {ended.exitcode}")
 
     # ------------------------------------------------------------------------------------------------------------- acts
@@ -274,8 +274,6 @@ class Scene:
         if process.exitcode is None:
             self.violations.append(f"{party.name} did not stop within {STOPS_WITHIN_S} s")
             party.kill()
-        elif process.exitcode not in {0, -signal.SIGKILL, -signal.SIGTERM}:  # SIGTERM: before it could listen to it
-            self.violations.append(f"{party.name} stopped with exit code {process.exitcode}")
         party.is_stopping = False
 
     async def do_roll(self, act: Act) -> None:
