@@ -153,6 +153,54 @@ async def test_nothing_of_another_patient_is_exported_whatever_a_sender_calls_an
         assert hashlib.sha256(OTHER_EYE).hexdigest() not in zip.read("manifest.json").decode()
 
 
+async def test_an_order_that_is_given_to_another_patient_later_leads_no_export_there(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    def put(kind: str, id: str, **elements: Any) -> Entry:  # Any: elements of a resource
+        return Entry({"resourceType": kind, "id": id, **elements}, method="PUT", element=f"{kind}/{id}")
+
+    other, ours = {"reference": "Patient/other"}, {"reference": "Patient/demo-patient"}
+    surgeon = {"requester": {"reference": "Practitioner/of-the-other"}}
+    await world.accept(put("Patient", "demo-patient"), put("Patient", "other", name=[{"family": "Somebody-else"}]))
+    await world.accept(put("Practitioner", "of-the-other"), put("Encounter", "v-2", subject=other))
+    groups = {"basedOn": [{"reference": "ServiceRequest/o-1"}], "encounter": {"reference": "Encounter/v-1"}}
+    await world.accept(put("ServiceRequest", "o-1", subject=ours), put("Encounter", "v-1", subject=ours))
+    await world.accept(await a_photograph(world, EYE, method="PUT", id="m1", **groups))
+    await world.finish()
+    await world.accept(put("ServiceRequest", "o-1", subject=other, encounter={"reference": "Encounter/v-2"}, **surgeon))
+    await world.accept(put("Encounter", "v-1", subject={"identifier": {"system": "urn:x", "value": "the other's"}}))
+    to = tmp_path / "for-the-patient.zip"
+
+    await said(environment, "export", "Media/m1", "--to", str(to))
+
+    with ZipFile(to) as zip:
+        resources = lines(zip, "resources")
+        told = {f"{each['resourceType']}/{each['id']}/{each['meta']['versionId']}" for each in resources}
+        assert told >= {"Patient/demo-patient/1", "ServiceRequest/o-1/1", "Encounter/v-1/1", "Media/m1/1"}
+        for theirs in ("Patient/other", "Somebody-else", "of-the-other", "the other's", "v-2"):
+            assert theirs not in json.dumps(resources)
+        left_out = json.loads(zip.read("manifest.json"))["left_out"]
+        assert left_out == ["Encounter/v-1/_history/2", "ServiceRequest/o-1/_history/2"]
+
+
+async def test_a_patient_who_came_again_and_again_by_an_identifier_is_one(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    identified = {"resourceType": "Patient", "identifier": [{"system": "urn:x", "value": "a|b"}]}
+    first, again = [Entry(identified, element=f"Bundle.entry[{number}].resource") for number in range(2)]
+    order = {"resourceType": "ServiceRequest", "id": "o-1", "subject": {"reference": again.element}}
+    await world.accept(again, Entry(order, method="PUT", element="Bundle.entry[2].resource"))
+    named = {"subject": {"reference": first.element}, "basedOn": [{"reference": "ServiceRequest/o-1"}]}
+    await world.accept(first, await a_photograph(world, EYE, method="PUT", id="m1", **named))
+    to = tmp_path / "for-the-patient.zip"
+
+    await said(environment, "export", "Media/m1", "--to", str(to))
+
+    with ZipFile(to) as zip:
+        kinds = [each["resourceType"] for each in lines(zip, "resources")]
+        assert sorted(kinds) == ["Media", "Patient", "Patient", "ServiceRequest", "Task"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 async def test_an_export_that_is_stopped_leaves_nothing_half(
     world: World, environment: dict[str, str], tmp_path: Path, number: signal.Signals

@@ -35,7 +35,8 @@ ENDINGS = {
 
 ABOUT = """What Fundus Relay holds of one or several studies. It names a patient: keep it as a medical record.
 
-manifest.json                  every file here with its size and SHA-256, and which pictures are no longer kept
+manifest.json                  every file here with its size and SHA-256, which pictures are no longer kept, and which
+                               versions of an order, encounter or study are left out, since they name another patient
 STUDY/resources.ndjson         FHIR R4 resources, every version of each; one JSON object a line, here and below
 STUDY/study.ndjson             the study; its photographs are in images.ndjson, with state, eye, findings and boxes
 STUDY/submissions.ndjson       who asked: each is the Task of the same id
@@ -126,6 +127,7 @@ async def _write(studies: Sequence[str], history: History, blobs: Blobs | None, 
         "studies": list(studies),
         "has_pictures": blobs is not None,
         "missing": missing,
+        "left_out": history.left_out,
         "files": book.files,
     }
     await book.add("manifest.json", _whole(json.dumps(told, indent=1).encode()))

@@ -1,25 +1,29 @@
 """Everything that is here of a study, as lines of JSON: for an auditor, or for the patient who asks.
 
 How this works. One snapshot of the database, read row by row through cursors: no more than some rows are in memory,
-however much there is. Resources are those that only the study has, and all that these refer to, in every version.
+however much there is. Resources are those that only the study has, and all that these refer to, in every version. An
+order, encounter or study may be given to another patient after a photograph came for it: a version that names somebody
+else is passed over, and nothing that it refers to is followed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 from psycopg.rows import dict_row
 
+from fundus_relay.domain.values import Json
 from fundus_relay.fhir.pages import blob_of
 from fundus_relay.fhir.search_parameters import PARAMETERS
 
 from .ledger_purge import OWNED
 from .pool import Connection, Pool, connected
-from .resources import complete
+from .resources import StoredResources, complete
 
 AT_ONCE = 50
 """Rows in memory."""
@@ -54,6 +58,20 @@ REFERENCES = ", ".join(
 ALONE = "Media,Task,DiagnosticReport,Observation,Provenance,Binary"
 """Types whose resources are of one study: those that it refers to and does not own are another's."""
 
+_SUBJECTS = f"""
+    with owned as ({OWNED})
+    select subject from study where id = %(study)s
+    union select context -> 'subject' from study where id = %(study)s
+    union select content -> 'subject' from owned join resource using (kind, id) where kind = 'Media'
+"""  # noqa: S608 - of constants
+"""By what names the study's patient was sent."""
+
+_SUBJECT = "coalesce(content -> 'subject', content -> 'patient', content -> 'for')"
+
+_IS_THEIRS = f"""({_SUBJECT} is null or coalesce({_SUBJECT} ->> 'reference',
+    concat({_SUBJECT} #>> '{{identifier,system}}', '|', {_SUBJECT} #>> '{{identifier,value}}')) = any(%(patient)s))"""
+"""Whether a version of a resource names nobody else than the study's patient."""
+
 _RESOURCES = f"""
     with recursive owned as ({OWNED}), named as (
         select kind, id from owned
@@ -64,10 +82,13 @@ _RESOURCES = f"""
           from owned join resource using (kind, id), jsonb_array_elements(content -> 'partOf') as part
          where kind = 'Media' and is_newest and part ->> 'reference' like 'ImagingStudy/%%'
         union select split_part(value, '/', 1), split_part(value, '/', 2)
-          from named join resource_index using (kind, id)
-         where (kind, parameter) in ({REFERENCES}) and split_part(value, '/', 1) <> all('{{{ALONE}}}')
+          from named join resource using (kind, id) join resource_index using (kind, id)
+         where is_newest and {_IS_THEIRS}
+           and (kind, parameter) in ({REFERENCES}) and split_part(value, '/', 1) <> all('{{{ALONE}}}')
+           and (split_part(value, '/', 1) <> 'Patient' or value = any(%(patient)s))
     )
-    select content, version, updated from named join resource using (kind, id) order by kind, id, version
+    select content, version, updated, {_IS_THEIRS} as is_theirs
+      from named join resource using (kind, id) order by kind, id, version
 """  # noqa: S608 - of constants
 
 _PICTURES = """
@@ -83,10 +104,12 @@ class History:
 
     Attributes:
         files: digest → media type of all pictures and pages that were come across while it was read.
+        left_out: versions of resources that name another patient than their study's.
     """
 
     connection: Connection
     files: dict[str, str] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
 
     async def rows(self, part: str, study: str) -> AsyncIterator[str]:
         """A part of a study's history, one JSON object each; see `ROWS`."""
@@ -94,8 +117,13 @@ class History:
             yield json.dumps(row["row"], ensure_ascii=False)
 
     async def resources(self, study: str) -> AsyncIterator[str]:
-        """FHIR resources, every version of each, oldest first."""
-        async for row in self._read(_RESOURCES, study):
+        """FHIR resources, every version of each that is of the study's patient, oldest first."""
+        async for row in self._read(_RESOURCES, study, patient=list(await self._patient(study))):
+            if not row["is_theirs"]:
+                self.left_out.append(
+                    f"{row['content']['resourceType']}/{row['content']['id']}/_history/{row['version']}"
+                )
+                continue
             if row["content"]["resourceType"] == "Binary" and (digest := blob_of(row["content"])) is not None:
                 self.files[digest] = row["content"]["contentType"]
             yield json.dumps(complete(row["content"], row["version"], row["updated"]), ensure_ascii=False)
@@ -105,12 +133,43 @@ class History:
         async for row in self._read(_PICTURES, study):
             self.files[row["sha256"]] = row["media_type"]
 
-    async def _read(self, query: str, study: str) -> AsyncIterator[dict[str, Any]]:  # Any: a row's columns
+    async def _patient(self, study: str) -> Collection[str]:
+        """What the study's patient is called here: literal references, and identifiers."""
+        names: set[str] = set()
+        async for row in self._read(_SUBJECTS, study):
+            subject: Json = row["subject"] or {}
+            if (literal := subject.get("reference")) is not None:
+                names.add(literal)
+                kind, _, query = literal.partition("?")
+                names |= await self._found(query) if kind == "Patient" and query else set()
+            elif "identifier" in subject:
+                names.add(_name(subject["identifier"]))
+        return names
+
+    async def _found(self, query: str) -> set[str]:
+        """Whoever the EHR would take for one by this search."""
+        names: set[str] = set()
+        resources, at = StoredResources(self.connection), 0
+        while True:
+            page = await resources.search("Patient", parse_qsl(query), count=AT_ONCE, offset=at)
+            for each in page.matches:
+                names |= {f"Patient/{each['id']}", *map(_name, each["identifier"])}
+            if page.next_offset is None:
+                return names
+            at = page.next_offset
+
+    async def _read(
+        self, query: str, study: str, **values: object
+    ) -> AsyncIterator[dict[str, Any]]:  # Any: a row's columns
         async with self.connection.cursor("history", row_factory=dict_row) as cursor:
             cursor.itersize = AT_ONCE
-            await cursor.execute(query.encode(), {"study": study})
+            await cursor.execute(query.encode(), {"study": study, **values})
             async for row in cursor:
                 yield row
+
+
+def _name(identifier: Json) -> str:
+    return f"{identifier.get('system', '')}|{identifier.get('value', '')}"
 
 
 @asynccontextmanager
