@@ -630,7 +630,11 @@ async def test_what_waits_by_itself_is_counted_by_what_it_waits_for(ledger: Post
     soon, later = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
     for due_at in (later, soon):
         await add_image(ledger, state=ImageState.PREPARED, reason="analyser-credits-exhausted", due_at=due_at)
+        await add_image(ledger, state=ImageState.PREPARED, reason="analyser-unavailable", due_at=due_at)
     await add_image(ledger, state=ImageState.ANALYSING, due_at=soon)
-    await add_image(ledger, state=ImageState.PREPARED, reason="analyser-unavailable", due_at=NOW)
+    await add_image(ledger, state=ImageState.PREPARED, reason="analyser-credentials-refused", due_at=NOW)
 
-    assert await ledger.put_off(NOW) == [PutOff("image", "prepared", "analyser-credits-exhausted", 2, soon)]
+    assert await ledger.put_off(NOW) == [
+        PutOff("image", "prepared", "analyser-credits-exhausted", 2, None),  # nobody knows when somebody buys some
+        PutOff("image", "prepared", "analyser-unavailable", 2, soon),
+    ]

@@ -103,6 +103,8 @@ async def test_exhaustion_holds_and_more_credits_let_everything_go_on(world: Wor
     tasks = [await world.task(each.task_id) for each in taken]
     assert Counter(task["status"] for task in tasks) == {"completed": 1, "in-progress": 2}
     assert Counter([await reason(world, each.task_id) for each in taken]) == {None: 1, "analyser-credits-exhausted": 2}
+    said = Counter(task["businessStatus"]["coding"][0]["code"] for task in tasks)
+    assert said == {"delivered": 1, "held-for-credits": 2}
 
     world.analyser.remaining = 10
     await world.finish()

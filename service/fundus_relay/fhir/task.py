@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fundus_relay import guide
 from fundus_relay.domain.analysis import AnalysisFailed
+from fundus_relay.domain.errors import HELD
 from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageState, TaskState
 from fundus_relay.domain.values import Acquisition, Delivery, Image, Json, Study, Submission
 
@@ -106,7 +107,7 @@ def _state(
         least = min(moving, key=lambda image: _ORDER.index(image.state))
         is_first = all(image.state is ImageState.RECEIVED and image.reason is None for image in own)
         state = TaskState.ACCEPTED if is_first else TaskState.IN_PROGRESS
-        return state, "received" if is_first else _STAGE[least.state], _waiting(least)
+        return state, "received" if is_first else _stage(least), _waiting(least)
     if held:
         return TaskState.ON_HOLD, "on-hold", held[0].reason
     if all(_failure(image) for image in own):
@@ -138,6 +139,10 @@ def _of_acquisition(acquisition: Acquisition) -> tuple[TaskState, str, str | Non
 
 _ORDER = (ImageState.RECEIVED, ImageState.PREPARED, ImageState.SENDING, ImageState.ANALYSING)
 _STAGE = dict(zip(_ORDER, ("preparing", "sending", "sending", "analysing"), strict=True))
+
+
+def _stage(image: Image) -> str:
+    return "held-for-credits" if _waiting(image) in HELD else _STAGE[image.state]
 
 
 def _is_settled(image: Image) -> bool:

@@ -53,7 +53,19 @@ def states(task: Json) -> tuple[str, str, str | None]:
         (an_unanswered(ImageState.ANALYSING), ("in-progress", "analysing", None)),
         (
             an_unanswered(ImageState.PREPARED, reason="analyser-credits-exhausted", due_at=ISSUED),
-            ("in-progress", "sending", "analyser-credits-exhausted"),
+            ("in-progress", "held-for-credits", "analyser-credits-exhausted"),
+        ),
+        (
+            an_unanswered(ImageState.PREPARED, reason="analyser-credits-reserved", due_at=ISSUED),
+            ("in-progress", "held-for-credits", "analyser-credits-reserved"),
+        ),
+        (  # let go
+            an_unanswered(ImageState.PREPARED, reason="analyser-credits-exhausted", due_at=None),
+            ("in-progress", "sending", None),
+        ),
+        (
+            an_unanswered(ImageState.PREPARED, reason="analyser-unavailable", due_at=ISSUED),
+            ("in-progress", "sending", "analyser-unavailable"),
         ),
         (an_unanswered(ImageState.ANALYSING, reason="analyser-hold"), ("on-hold", "on-hold", "analyser-hold")),
         (an_unanswered(ImageState.PARKED, reason="upload-ambiguous"), ("on-hold", "on-hold", "upload-ambiguous")),

@@ -10,6 +10,7 @@ Description: "Business states and reasons of a Task. A reason may be the code of
   * #received "received"
   * #acquiring "the photographs are being fetched from the archive"
   * #preparing "the photograph is being prepared"
+  * #held-for-credits "the photograph is held until the analyser's account has a credit for it"
   * #sending "the photograph is being handed to the analyser"
   * #analysing "the analyser is at work"
   * #reporting "the report is being put together"

@@ -90,7 +90,8 @@ _WAITING = """
 """
 
 _PUT_OFF = f"""{_WAITING}
-    select subject, state, reason, count(*) as count, min(due_at) as due_at from waiting
+    select subject, state, reason, count(*) as count, case when {FOR_CREDITS} then null else min(due_at) end as due_at
+      from waiting
      where reason is not null and due_at > %(now)s
      group by 1, 2, 3 order by count(*) desc, 1, 2, 3
 """  # noqa: S608 - of constants

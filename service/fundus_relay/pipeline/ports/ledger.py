@@ -278,14 +278,14 @@ class PutOff:
 
     Attributes:
         subject: `image`, `delivery` or `acquisition`.
-        due_at: when the first of them goes on.
+        due_at: when the first goes on; None of those that wait for credits, which are let go when there are some.
     """
 
     subject: str
     state: str
     reason: str
     count: int
-    due_at: datetime
+    due_at: datetime | None
 
 
 class Ledger(Protocol):
