@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
     token = parsers.add_parser("token", help="a new bearer token for a caller, and its line for the file of tokens")
     token.add_argument("name", help="of the caller, as logs show it")
-    scopes = ("read", "write", "operate")
+    scopes = ("read", "write", "urgent", "operate")
     token.add_argument("--scopes", nargs="+", choices=scopes, default=["read", "write"], help="what it may do")
     token.set_defaults(run=lambda commands, given: commands.make_token(given.name, given.scopes))
 

@@ -61,6 +61,42 @@ async def test_a_caller_reads_or_writes_by_its_scope_and_a_stranger_reads_that_t
     assert not any(token in str(lines) for token in (READER, WRITER))
 
 
+async def test_who_lacks_the_scope_for_urgency_is_told_in_every_kind_of_answer(
+    ledger: PostgresLedger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "tokens"
+    lines = {"camera": [Scope.READ, Scope.WRITE], "ward": [Scope.WRITE, Scope.URGENT]}
+    file.write_text("\n".join(line_of(name, f"{name}-token", scopes) for name, scopes in lines.items()))
+    order = {
+        "resourceType": "ServiceRequest",
+        "id": "o-1",
+        "status": "active",
+        "intent": "order",
+        "priority": "stat",
+        "subject": {"reference": "Patient/7"},
+    }
+    entry = {"resource": order, "request": {"method": "PUT", "url": "ServiceRequest/o-1"}}
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+    app = an_application(ledger, tmp_path, callers=FileOfCallers(file))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://relay.test") as client:
+        camera, ward = ({"Authorization": f"Bearer {name}-token"} for name in lines)
+
+        put = await client.put("/fhir/ServiceRequest/o-1", json=order, headers=camera)
+        asked = {**camera, "Prefer": "return=OperationOutcome"}
+        outcome = await client.put("/fhir/ServiceRequest/o-1", json=order, headers=asked)
+        several = await client.post("/fhir", json=bundle, headers=camera)
+        free = await client.put("/fhir/ServiceRequest/o-1", json=order, headers=ward)
+
+    assert (put.status_code, put.json()["priority"]) == (201, "stat")
+    assert put.headers["warning"].startswith('299 fundus-relay "urgency-not-permitted: ')
+    for told in (outcome.json(), several.json()["entry"][0]["response"]["outcome"]):
+        (issue,) = told["issue"]
+        assert (issue["severity"], issue["details"]["coding"][0]["code"]) == ("warning", "urgency-not-permitted")
+    assert (free.status_code, "warning" in free.headers) == (200, False)
+    said = [each.__dict__ for each in caplog.records if each.getMessage() == "taken-with-notes"]
+    assert [(each["code"], each["caller"]) for each in said] == [("urgency-not-permitted", "camera")] * 3
+
+
 @pytest.mark.parametrize("wish", ["", "return=representation"])
 async def test_who_may_only_write_is_not_shown_what_is_there(client: httpx.AsyncClient, wish: str) -> None:
     asked = {"Authorization": f"Bearer {WRITER}", "If-None-Exist": "identifier=urn:x|1", "Prefer": wish}

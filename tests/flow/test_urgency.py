@@ -162,6 +162,89 @@ async def test_an_order_that_is_urgent_no_more_slows_nothing_down(world: World) 
     assert await urgencies(world) == ["urgent"]
 
 
+# ----------------------------------------------------------------------------------------------------- who may be so
+
+
+CAMERA, WARD = Sender("camera", may_be_urgent=False), Sender("ward")
+
+
+async def notes_of(world: World, task_id: str | None) -> list[tuple[str, str]]:
+    """Severity and code of what a Task's OperationOutcome says."""
+    task = await world.task(task_id)
+    return [
+        (issue["severity"], issue["details"]["coding"][0]["code"])
+        for outcome in task.get("contained", [])
+        for issue in outcome["issue"]
+    ]
+
+
+async def test_a_sender_who_may_not_be_urgent_is_taken_as_routine_and_told(world: World) -> None:
+    (ordered_so,) = await world.accept(an_order(), sender=CAMERA)
+    (taken,) = await world.accept(await a_photograph(world, EYE, **ordered()), sender=CAMERA)
+
+    assert await urgencies(world) == ["routine"]
+    for answer, element in ((ordered_so, "ServiceRequest/o-1"), (taken, "Media")):
+        assert [(note.element, note.code) for note in answer.notes] == [(element, "urgency-not-permitted")]
+    assert await notes_of(world, taken.task_id) == [("warning", "urgency-not-permitted")]
+    task = await world.task(taken.task_id)
+    assert task["output"][-1]["type"]["text"] == "what was not done as it was asked for"
+
+
+async def test_nobody_else_is_told_so(world: World) -> None:
+    await world.accept(an_order("routine", priority="routine"), sender=CAMERA)
+    (calm,) = await world.accept(await a_photograph(world, EYE, **ordered("routine")), sender=CAMERA)
+    (urgent_order,) = await world.accept(an_order(), sender=WARD)
+    (urgent,) = await world.accept(await a_photograph(world, OTHER_EYE, **ordered()), sender=WARD)
+
+    assert await urgencies(world) == ["routine", "urgent"]
+    for answer in (calm, urgent_order, urgent):
+        assert answer.notes == ()
+    assert [await notes_of(world, each.task_id) for each in (calm, urgent)] == [[], []]
+
+
+async def test_an_old_photograph_of_an_urgent_order_is_of_the_past_still_when_its_sender_may_not_be_urgent(
+    world: World,
+) -> None:
+    await world.accept(an_order(), sender=WARD)
+    await world.accept(await a_photograph(world, EYE, **ordered(meta=BACKFILL)), sender=CAMERA)
+
+    assert await urgencies(world) == ["backfill"]
+
+
+async def test_an_order_of_one_who_may_not_be_urgent_hurries_nothing_and_of_one_who_may_it_does(world: World) -> None:
+    (taken,) = await world.accept(await a_photograph(world, EYE, **ordered()), sender=CAMERA)
+    await world.accept(an_order(), sender=CAMERA)
+    assert await urgencies(world) == ["routine"]
+
+    await world.accept(an_order(), sender=WARD)  # the same once more
+
+    assert await urgencies(world) == ["urgent"]
+    assert await notes_of(world, taken.task_id) == []
+
+
+async def test_a_task_says_no_more_that_its_study_is_routine_once_somebody_has_made_it_urgent(world: World) -> None:
+    await world.accept(an_order(), sender=CAMERA)
+    (taken,) = await world.accept(await a_photograph(world, EYE, **ordered()), sender=CAMERA)
+    assert await notes_of(world, taken.task_id) == [("warning", "urgency-not-permitted")]
+
+    await world.accept(an_order(), sender=WARD)
+    await world.finish()
+
+    assert await notes_of(world, taken.task_id) == []
+
+
+async def test_a_study_of_an_archive_is_no_way_round(world: World) -> None:
+    world.archive.address = "http://pacs.test/dicom-web"
+    await world.accept(an_order(), sender=WARD)
+    (taken,) = await world.accept(an_archived_study(1, **ordered()), sender=CAMERA)
+
+    assert [note.code for note in taken.notes] == ["urgency-not-permitted"]
+    assert await notes_of(world, taken.task_id) == [("warning", "urgency-not-permitted")]
+    async with connected(world.pool) as connection:
+        found = await connection.execute("select urgency from acquisition union all select urgency from study")
+        assert [row[0] for row in await found.fetchall()] == ["routine", "routine"]
+
+
 # ------------------------------------------------------------------------------------------------------- in the queue
 
 

@@ -3,6 +3,9 @@
 One a line (`clinic-7 sha256:3f1c… read,write`; `#` begins a comment), or a JSON list of objects with `name`, `sha256`
 and `scopes`. The file is looked at again when it is asked, once a second at most: Kubernetes puts a new Secret in place
 of the old one by a link, so that it is another file with another time. One that cannot be used changes nothing.
+
+A file in which nobody has the scope `urgent` was written before there was one, or by somebody who does not mind: then
+whoever may write may be urgent, and the log says so.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fundus_relay import metrics
@@ -46,7 +49,7 @@ class FileOfCallers:
         """Read it. Raises Unusable."""
         self._path, self._now_s = path, now_s
         self._seen = _look(path)
-        self._callers = read(path)
+        self._callers = _told(read(path))
         self._looked_at_s = now_s()
 
     def of(self, token: str) -> Caller | None:
@@ -62,7 +65,7 @@ class FileOfCallers:
             return
         self._seen = seen  # one that cannot be used is told once
         try:
-            self._callers = read(self._path)
+            self._callers = _told(read(self._path))
         except Unusable as why:
             metrics.tokens_unusable.set(1)
             log.error("tokens-unusable", extra={"reason": str(why)})  # noqa: TRY400 - its text says all
@@ -88,6 +91,18 @@ def read(path: Path) -> Mapping[str, Caller]:
     if not callers:
         raise Unusable("names no caller")
     return callers
+
+
+def _told(callers: Mapping[str, Caller]) -> Mapping[str, Caller]:
+    """The same; of a file that leaves open who may be urgent, those who may write are, which is told."""
+    if any(Scope.URGENT in each.scopes for each in callers.values()):
+        return callers
+    log.warning("anybody-may-be-urgent", extra={"count": len(callers)})
+    return {key: _hurried(each) for key, each in callers.items()}
+
+
+def _hurried(caller: Caller) -> Caller:
+    return replace(caller, scopes=caller.scopes | {Scope.URGENT}) if Scope.WRITE in caller.scopes else caller
 
 
 def _entries(text: str) -> Iterator[tuple[str, object, object, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -23,7 +24,7 @@ from fundus_relay.fhir.exchange import (
     version_tag,
 )
 from fundus_relay.fhir.literals import Bases
-from fundus_relay.fhir.outcome import MAX_ISSUES_OF_AN_ENTRY, all_well
+from fundus_relay.fhir.outcome import MAX_ISSUES_OF_AN_ENTRY, noted
 from fundus_relay.pipeline.accept import accept
 from fundus_relay.pipeline.ports import Blobs, Clock, ImageArchive, Ledger, StudyArchive
 from fundus_relay.pipeline.receive import Limits, receive
@@ -35,6 +36,8 @@ from .conditions import criteria, expected_version, no_condition, with_criteria
 from .errors import refusal
 from .negotiation import Prefer, fhir_response, prefer
 from .own_pictures import OwnPictures
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,10 @@ class Writes:
             await accept(submitted, self.ledger, self.blobs, self.studies, self.clock, self._sender(request)),
         )
         wishes, base = _wishes(request), base_url(request, self.public_url)
+        notes = [note for each in taken if isinstance(each, Accepted) for note in each.notes]
+        _log_notes(request, notes)
         if wishes.is_async and (where := _tasks_url(taken, base)):
-            return _later(where)
+            return _later(where, notes)
         entries = [_entry_answer(each, wishes, base) for each in taken]
         return fhir_response(response_bundle(submitted.bundle or "batch", entries))
 
@@ -95,7 +100,9 @@ class Writes:
 
     def _sender(self, request: Request) -> Sender:
         caller = request.scope.get("caller")
-        return Sender(caller.name if caller else "", self.old_after)
+        if caller is None:
+            return Sender(old_after=self.old_after)
+        return Sender(caller.name, self.old_after, may_be_urgent=Scope.URGENT in caller.scopes)
 
     async def _accept_one(self, request: Request, entry: Entry) -> Accepted:
         (taken,) = await accept(
@@ -107,12 +114,14 @@ class Writes:
 
     def _answer(self, request: Request, taken: Accepted, status: int) -> Response:
         wishes, base = _wishes(request), base_url(request, self.public_url)
+        _log_notes(request, taken.notes)
         if wishes.is_async and taken.task_id:
-            return _later(f"{base}/Task/{taken.task_id}")
+            return _later(f"{base}/Task/{taken.task_id}", taken.notes)
         return fhir_response(
-            _body(taken.resource, wishes, base),
+            _body(taken, wishes, base),
             status,
             {
+                **_warning(taken.notes),
                 "Location": f"{base}/{version_path(taken.resource)}",
                 "ETag": version_tag(taken.resource),
                 "Last-Modified": format_datetime(instant(taken.resource), usegmt=True),
@@ -131,17 +140,33 @@ def _is_first(resource: Json) -> bool:
     return bool(resource["meta"]["versionId"] == "1")
 
 
-def _body(resource: Json, wishes: Prefer, base: str) -> Json | None:
+def _body(taken: Accepted, wishes: Prefer, base: str) -> Json | None:
     match wishes.content:
         case "minimal":
             return None
         case "OperationOutcome":
-            return all_well("taken and durable")
-    return shown(resource, base)
+            return noted("taken and durable", taken.notes)
+    return shown(taken.resource, base)
 
 
-def _later(where: str) -> Response:
-    return fhir_response(all_well("taken and durable; the Task tells the rest"), 202, {"Content-Location": where})
+def _later(where: str, notes: Sequence[Issue]) -> Response:
+    headers = {"Content-Location": where, **_warning(notes)}
+    return fhir_response(noted("taken and durable; the Task tells the rest", notes), 202, headers)
+
+
+def _warning(notes: Sequence[Issue]) -> dict[str, str]:
+    """Where an answer that is a resource, or empty, has room for it.
+
+    Source: RFC 7234 §5.5.7, which is obsolete for caches; a persistent warning (299) is what others use it for still.
+    """
+    return {"Warning": ", ".join(f'299 fundus-relay "{each.code}: {each.text}"' for each in notes)} if notes else {}
+
+
+def _log_notes(request: Request, notes: Sequence[Issue]) -> None:
+    caller = request.scope.get("caller")
+    for code in dict.fromkeys(each.code for each in notes):
+        count = sum(each.code == code for each in notes)
+        log.warning("taken-with-notes", extra={"code": code, "count": count, "caller": caller.name if caller else None})
 
 
 def _tasks_url(taken: Sequence[Accepted | RelayError], base: str) -> str | None:
@@ -167,10 +192,10 @@ def _entry_answer(taken: Accepted | RelayError, wishes: Prefer, base: str) -> Js
     if isinstance(taken, RelayError):
         refused = refusal(taken, at_most=MAX_ISSUES_OF_AN_ENTRY)
         return refused_entry(refused.status, refused.outcome)
-    is_created = taken.is_new and _is_first(taken.resource)
+    is_created, asks = taken.is_new and _is_first(taken.resource), wishes.content == "OperationOutcome"
     return accepted_entry(
         201 if is_created else 200,
         taken.resource,
         body=shown(taken.resource, base) if wishes.content == "representation" else None,
-        outcome=all_well("taken and durable") if wishes.content == "OperationOutcome" else None,
+        outcome=noted("taken and durable", taken.notes) if taken.notes or asks else None,
     )

@@ -12,6 +12,7 @@ class Scope(StrEnum):
 
     READ = "read"
     WRITE = "write"
+    URGENT = "urgent"  # what it writes may overtake what others wrote; see `pipeline.urgency`
     OPERATE = "operate"
 
 

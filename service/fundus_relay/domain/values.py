@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from .analysis import Analysis
 from .dicom import DicomFacts, InstanceName
-from .errors import InvalidResource
+from .errors import InvalidResource, Issue
 from .geometry import Affine, Size
 from .laterality import Laterality
 from .states import AcquisitionState, DeliveryState, ImageState, StudyState
@@ -100,11 +100,13 @@ class Accepted:
         resource: as stored, with id and meta.
         is_new: False when a conditional create found it, or a PUT changed nothing.
         task_id: of the submission that a Media started or joined, else None.
+        notes: what its sender should know although it was taken.
     """
 
     resource: Json
     is_new: bool
     task_id: str | None = None
+    notes: tuple[Issue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +256,7 @@ class Submission:
     Attributes:
         image_media: image id → id of the Media of this submission that brought it.
         imaging_studies: ids of the ImagingStudies that ask for what an archive has; none when Media ask.
+        is_urgency_refused: its sender named an urgent order, and may not be urgent.
     """
 
     id: str
@@ -261,6 +264,7 @@ class Submission:
     accepted_at: datetime
     image_media: Mapping[str, str] = field(default_factory=dict)
     imaging_studies: tuple[str, ...] = ()
+    is_urgency_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

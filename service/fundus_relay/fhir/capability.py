@@ -52,7 +52,7 @@ _WITH_TOKENS: Json = {
     "cors": False,
     "description": "Every request but this one carries `Authorization: Bearer` (RFC 6750) with a token from the"
     " operator. Its scopes: `read` for reads and searches, by POST too; `write` for creates, updates, transactions and"
-    " batches.",
+    " batches; `urgent` for orders whose priority lets photographs overtake others.",
 }
 _WITHOUT_TOKENS: Json = {"description": "None of its own: reach it through a gateway that knows its callers."}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.values import Json
 
@@ -31,6 +33,11 @@ def outcome(*issues: Issue, severity: str = "error", at_most: int = MAX_ISSUES) 
 def all_well(text: str) -> Json:
     """What `Prefer: return=OperationOutcome` gets after a success."""
     return outcome(Issue("", "informational", text, "all-well"), severity="information")
+
+
+def noted(text: str, notes: Sequence[Issue]) -> Json:
+    """The same, unless there is something that the sender should know although all was taken."""
+    return outcome(*notes, severity="warning") if notes else all_well(text)
 
 
 def _issue(issue: Issue, severity: str) -> Json:

@@ -8,12 +8,15 @@ from fundus_relay import guide
 from fundus_relay.domain.analysis import AnalysisFailed
 from fundus_relay.domain.errors import HELD
 from fundus_relay.domain.states import AcquisitionState, DeliveryState, ImageState, TaskState
+from fundus_relay.domain.urgency import Urgency
 from fundus_relay.domain.values import Acquisition, Delivery, Image, Json, Study, Submission
 
 from . import names
 from .narrative import narrative
 
 TASK_CODES = f"{names.CANONICAL}/CodeSystem/task"
+
+NOT_PERMITTED = "urgency-not-permitted"
 
 _ON_HOLD_AT_ANALYSER = "analyser-hold"
 
@@ -52,6 +55,8 @@ def build_task(
     ]
     inputs = _inputs(submission)
     issues = [*_failed_images(own, submission), *_failed_instances(acquisition), *_advice(own, submission)]
+    if submission.is_urgency_refused and study.urgency is not Urgency.URGENT:
+        issues.append({**_issue(NOT_PERMITTED, inputs[0]["valueReference"]["reference"]), "severity": "warning"})
     return {
         "resourceType": "Task",
         "id": submission.id,
@@ -205,6 +210,14 @@ def _issue(why: str, which: str) -> Json:
     return {"severity": "error", "code": "processing", "details": _reason(why), "diagnostics": which}
 
 
+_OUTCOMES = {
+    "error": "what went wrong",
+    "warning": "what was not done as it was asked for",
+    "information": "advice on the photographs",
+}
+"""What an OperationOutcome is called by the gravest of its issues."""
+
+
 def _outputs(study: Study, deliveries: Sequence[Delivery], issues: Sequence[Json]) -> Json:
     outputs: list[Json] = []
     if study.revision and deliveries:
@@ -212,8 +225,8 @@ def _outputs(study: Study, deliveries: Sequence[Delivery], issues: Sequence[Json
         outputs.append({"type": {"text": "report"}, "valueReference": reference})
     if not issues:
         return {"output": outputs} if outputs else {}
-    is_advice = all(issue["severity"] == "information" for issue in issues)
-    what = "advice on the photographs" if is_advice else "what went wrong"
+    said = {issue["severity"] for issue in issues}
+    what = next(text for severity, text in _OUTCOMES.items() if severity in said)
     outputs.append({"type": {"text": what}, "valueReference": {"reference": "#outcome"}})
     return {
         "contained": [{"resourceType": "OperationOutcome", "id": "outcome", "issue": issues}],

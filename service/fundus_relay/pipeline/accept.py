@@ -6,7 +6,7 @@ The pictures are durable already (`receive`); when `accept` returned, the rest i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,7 +30,7 @@ from .kept import make_sure
 from .ownership import check_found, check_groups, check_studies
 from .photographs import Photograph, photograph_of, take_photographs
 from .ports import Blobs, Clock, Ledger, StudyArchive, Transaction
-from .urgency import NOBODY, Sender, hurried_by, urgency_of
+from .urgency import NOBODY, Sender, hurried_by, is_urgent_order, note_on, urgency_of
 from .withdrawal import take_back
 
 
@@ -110,14 +110,23 @@ async def _accept_together(
                 photograph = photograph_of(p.entry, p.entry.picture, stored, known)
                 groups = await check_groups(p.entry, photograph.subject, known, tx)
                 await check_studies(p.entry, known, tx)
-                urgency = await urgency_of(
-                    p.entry.resource, groups, known, tx, now=clock.now(), old_after=sender.old_after
-                )
-                photographs.append(replace(photograph, urgency=urgency, tenant=sender.tenant))
-        hurried = [key for each in placed if (key := hurried_by(each.entry, known)) is not None]
+                claim = await urgency_of(p.entry.resource, groups, known, tx, now=clock.now(), sender=sender)
+                photographs.append(replace(photograph, claim=claim, tenant=sender.tenant))
+        orders = [each.entry for each in placed if is_urgent_order(each.entry)]
+        hurried = [key for each in orders if sender.may_be_urgent and (key := hurried_by(each, known)) is not None]
         tasks = await take_photographs(photographs, hurried, known, tx, clock)
-        tasks |= await take_studies(studies, photographs, known, archive, tx, clock)
-        return [replace(answers[p.reference], task_id=tasks.get(answers[p.reference].resource["id"])) for p in placed]
+        asked = await take_studies(studies, photographs, known, archive, tx, clock)
+        tasks |= {id: each.task_id for id, each in asked.items()}
+        refused = {each.stored["id"] for each in photographs if each.claim.is_refused}
+        refused |= {id for id, each in asked.items() if each.is_refused}
+        refused |= {each.element for each in orders if not sender.may_be_urgent}
+        return [_answer(p, answers[p.reference], tasks, refused) for p in placed]
+
+
+def _answer(placed: _Placed, taken: Accepted, tasks: Mapping[str, str], refused: Set[str]) -> Accepted:
+    id = taken.resource["id"]
+    is_refused = placed.found is None and not refused.isdisjoint({id, placed.entry.element})
+    return replace(taken, task_id=tasks.get(id), notes=(note_on(placed.entry),) if is_refused else ())
 
 
 def _contended_name(entry: Entry) -> str | None:

@@ -37,6 +37,14 @@ class AskedStudy:
     sender: Sender
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The Task that tells of an ImagingStudy, and whether more urgency was asked for than its sender may."""
+
+    task_id: str
+    is_refused: bool
+
+
 async def take_studies(
     studies: Sequence[AskedStudy],
     photographs: Sequence[Photograph],
@@ -44,22 +52,22 @@ async def take_studies(
     archive: StudyArchive,
     tx: Transaction,
     clock: Clock,
-) -> dict[str, str]:
-    """Ask for what archives have of these studies. Returns ImagingStudy id → Task id of those that are asked for.
+) -> dict[str, Asked]:
+    """Ask for what archives have of these studies. Returns ImagingStudy id → what came of it, of those asked for.
 
     Args:
         photographs: of the same request; a study that they are part of brought its pictures along.
     """
     brought = {ref.get("reference") for each in photographs for ref in each.stored.get("partOf", [])}
-    tasks: dict[str, str] = {}
+    asked: dict[str, Asked] = {}
     for each in studies:
         if each.stored["status"] in VOID:
             await _take_back(each, tx)
         elif f"ImagingStudy/{each.stored['id']}" not in brought:
             address = await _address(each.entry, known, archive, tx)
             if address is not None:
-                tasks[each.stored["id"]] = await _ask(each, address, known, tx, clock)
-    return tasks
+                asked[each.stored["id"]] = await _ask(each, address, known, tx, clock)
+    return asked
 
 
 async def _address(entry: Entry, known: Mapping[str, Known], archive: StudyArchive, tx: Transaction) -> str | None:
@@ -93,21 +101,21 @@ async def _endpoint(reference: Json, entry: Entry, known: Mapping[str, Known], t
     return await tx.resources.read(kind, id) if kind == "Endpoint" else None
 
 
-async def _ask(each: AskedStudy, address: str, known: Mapping[str, Known], tx: Transaction, clock: Clock) -> str:
-    """Open, or wake, the study's acquisition. Returns the id of its Task."""
+async def _ask(each: AskedStudy, address: str, known: Mapping[str, Known], tx: Transaction, clock: Clock) -> Asked:
+    """Open, or wake, the study's acquisition."""
     entry, stored = each.entry, each.stored
     uid = _uid(entry)
     subject = subject_at_ehr(entry, known)
     before = await check_groups(entry, subject, known, tx)
     now = clock.now()
-    urgency = await urgency_of(entry.resource, before, known, tx, now=now, old_after=each.sender.old_after)
+    claim = await urgency_of(entry.resource, before, known, tx, now=now, sender=each.sender)
     await _refuse_another_study(each, uid, tx)
     itself = {"reference": f"ImagingStudy/{stored['id']}", "type": "ImagingStudy"}
     named = at_ehr({"reference": entry.element, "type": "ImagingStudy"}, known) or itself
     context = context_of(
         {**entry.resource, "partOf": [{"reference": entry.element}]}, {**stored, "partOf": [itself]}, known
     )
-    study = await tx.open_study(key_of(subject, named["reference"]), subject, context, urgency)
+    study = await tx.open_study(key_of(subject, named["reference"]), subject, context, claim.urgency)
     wanted = Acquisition(
         id=str(uuid4()),
         study_id=study.id,
@@ -124,7 +132,9 @@ async def _ask(each: AskedStudy, address: str, known: Mapping[str, Known], tx: T
     )
     acquisition, is_first = await tx.open_acquisition(wanted)
     if is_first:
-        submission = Submission(wanted.submission_id, study.id, now, {}, imaging_studies=(stored["id"],))
+        submission = Submission(
+            wanted.submission_id, study.id, now, {}, (stored["id"],), is_urgency_refused=claim.is_refused
+        )
         await tx.add_submission(submission)
         await open_task(tx, submission, study, [], acquisition)
         await tx.enqueue(Job.ACQUISITION, acquisition.id)
@@ -132,7 +142,7 @@ async def _ask(each: AskedStudy, address: str, known: Mapping[str, Known], tx: T
         await _join(acquisition, stored["id"], tx)
         await ask_again(acquisition, tx, clock, imaging_study=stored["id"])
         await refresh_tasks(tx, study)  # who is answered now must not read there what came of it before
-    return acquisition.submission_id
+    return Asked(acquisition.submission_id, claim.is_refused)
 
 
 async def _join(acquisition: Acquisition, imaging_study: str, tx: Transaction) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
@@ -20,6 +20,7 @@ from .identity import Known, at_ehr, points_to, study_key
 from .ownership import is_about_another
 from .ports import Clock, Job, Transaction
 from .tasks import open_task
+from .urgency import ROUTINE, Claim
 from .withdrawal import send_anew
 
 
@@ -32,7 +33,7 @@ class Photograph:
     stored: Json
     subject: Json
     study_key: str
-    urgency: Urgency = Urgency.ROUTINE
+    claim: Claim = ROUTINE
     tenant: str = ""
 
 
@@ -74,7 +75,8 @@ async def take_photographs(
         study, image, is_asked = await _take(each, known, tx, clock)
         if is_asked:
             pictured.append((each.stored["id"], study, image))
-    return await _open_submissions(pictured, tx, clock)
+    refused = {each.stored["id"] for each in photographs if each.claim.is_refused}
+    return await _open_submissions(pictured, refused, tx, clock)
 
 
 async def _take(
@@ -84,7 +86,7 @@ async def _take(
     entry, picture, stored = photograph.entry, photograph.picture, photograph.stored
     context = context_of(entry.resource, stored, known)
     await _refuse_another_patient(entry, stored, tx)
-    study = await tx.open_study(photograph.study_key, photograph.subject, context, photograph.urgency)
+    study = await tx.open_study(photograph.study_key, photograph.subject, context, photograph.claim.urgency)
     image, is_new = await tx.add_image(
         Image(
             id=str(uuid4()),
@@ -240,9 +242,12 @@ def context_of(sent: Json, stored: Json, known: Mapping[str, Known]) -> Json:
 
 
 async def _open_submissions(
-    pictured: Sequence[tuple[str, Study, Image]], tx: Transaction, clock: Clock
+    pictured: Sequence[tuple[str, Study, Image]], refused: Set[str], tx: Transaction, clock: Clock
 ) -> dict[str, str]:
     """One submission, and so one Task, for each study that this request asks about.
+
+    Args:
+        refused: ids of Media that may not be as urgent as they were asked for.
 
     Returns:
         Media id → Task id.
@@ -250,7 +255,8 @@ async def _open_submissions(
     tasks: dict[str, str] = {}
     for study in {study.id: study for _, study, _ in pictured}.values():
         asked = {image.id: media_id for media_id, of, image in pictured if of.id == study.id}
-        submission = Submission(str(uuid4()), study.id, clock.now(), asked)
+        is_refused = not refused.isdisjoint(asked.values())
+        submission = Submission(str(uuid4()), study.id, clock.now(), asked, is_urgency_refused=is_refused)
         await tx.add_submission(submission)
         await open_task(tx, submission, study, [image for _, of, image in pictured if of.id == study.id])
         tasks |= dict.fromkeys(asked.values(), submission.id)

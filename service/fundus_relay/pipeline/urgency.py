@@ -3,6 +3,10 @@
 Urgent: its order (`basedOn`), or that of the study that it is part of, has the priority urgent, asap or stat. Backfill:
 it, or the study that it is part of, says so in `meta.tag`; or it was taken longer ago than the operator has set. Should
 both be true, an order that somebody waits for counts for more than what its photograph is tagged with.
+
+Who is urgent overtakes everybody and spends what is kept for that, so the operator says whose orders count. Those of a
+sender who may not be urgent are kept as they came and make nothing urgent, neither its photographs nor earlier ones;
+what it sends is taken all the same, and it is told.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from fundus_relay.domain.errors import Issue
 from fundus_relay.domain.urgency import Urgency
 from fundus_relay.domain.values import Entry, Json
 from fundus_relay.fhir import names
@@ -31,13 +36,26 @@ class Sender:
     Attributes:
         tenant: the caller's name; empty for all that nobody asks for a name.
         old_after: photographs of longer ago are backfill; none without it.
+        may_be_urgent: whether its orders make photographs urgent.
     """
 
     tenant: str = ""
     old_after: timedelta | None = None
+    may_be_urgent: bool = True
 
 
 NOBODY = Sender()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """How urgent something is by what its sender says, and whether more was asked for than that sender may."""
+
+    urgency: Urgency
+    is_refused: bool = False
+
+
+ROUTINE = Claim(Urgency.ROUTINE)
 
 
 async def urgency_of(
@@ -47,25 +65,40 @@ async def urgency_of(
     tx: Transaction,
     *,
     now: datetime,
-    old_after: timedelta | None,
-) -> Urgency:
+    sender: Sender,
+) -> Claim:
     """The urgency of a Media or ImagingStudy.
 
     Args:
         resource: as sent.
         stored: what was here before of the orders, encounters and studies that it names.
-        old_after: as of a `Sender`.
     """
     named = [*stored, *_sent_along(resource, ("basedOn", "partOf"), known)]
     studies = [each for each in named if each["resourceType"] == "ImagingStudy"]
     orders = [each for each in named if each["resourceType"] == "ServiceRequest"]
     for study in studies:
         orders += await _orders_of(study, known, tx)
-    if any(order.get("priority") in URGENT for order in orders):
-        return Urgency.URGENT
-    is_old = old_after is not None and _is_older(resource, now - old_after)
+    is_ordered = any(map(_is_urgent, orders))
+    if is_ordered and sender.may_be_urgent:
+        return Claim(Urgency.URGENT)
+    is_old = sender.old_after is not None and _is_older(resource, now - sender.old_after)
     is_tagged = any(_is_tagged(each) for each in (resource, *studies))
-    return Urgency.BACKFILL if is_old or is_tagged else Urgency.ROUTINE
+    return Claim(Urgency.BACKFILL if is_old or is_tagged else Urgency.ROUTINE, is_refused=is_ordered)
+
+
+def note_on(entry: Entry) -> Issue:
+    """What a sender is told who may not be urgent; true whatever becomes of what it sent."""
+    text = "the token lacks the scope urgent: taken, and its order's priority makes nothing urgent"
+    return Issue(entry.element, "forbidden", text, "urgency-not-permitted")
+
+
+def is_urgent_order(entry: Entry) -> bool:
+    """Whether an entry is an order that somebody waits for."""
+    return entry.resource["resourceType"] == "ServiceRequest" and _is_urgent(entry.resource)
+
+
+def _is_urgent(order: Json) -> bool:
+    return order.get("priority") in URGENT
 
 
 def hurried_by(entry: Entry, known: Mapping[str, Known]) -> str | None:
@@ -73,10 +106,9 @@ def hurried_by(entry: Entry, known: Mapping[str, Known]) -> str | None:
 
     Photographs of it that came before become urgent with it, unless they name an ImagingStudy, which groups them first.
     """
-    order = entry.resource
-    if order["resourceType"] != "ServiceRequest" or order.get("priority") not in URGENT:
+    if not is_urgent_order(entry):
         return None
-    subject = at_ehr(order["subject"], known)
+    subject = at_ehr(entry.resource["subject"], known)
     itself = at_ehr({"reference": entry.element}, known)
     return key_of(subject, itself["reference"]) if subject and itself else None
 

@@ -13,6 +13,7 @@ from fundus_relay.domain.access import Caller, Scope, digest
 
 CLINIC = line_of("clinic", "first", [Scope.READ, Scope.WRITE])
 CONSOLE = line_of("console", "second", [Scope.OPERATE])
+WARD = line_of("ward", "third", [Scope.WRITE, Scope.URGENT])
 
 
 class Clock:
@@ -30,7 +31,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_token_is_known_by_its_digest_with_name_and_scopes(file: Path) -> None:
-    file.write_text(f"# who may call\n\n{CLINIC} # until May\n  {CONSOLE}\n")
+    file.write_text(f"# who may call\n\n{CLINIC} # until May\n  {CONSOLE}\n{WARD}\n")
     callers = FileOfCallers(file)
 
     assert callers.of("first") == Caller("clinic", frozenset({Scope.READ, Scope.WRITE}))
@@ -42,6 +43,24 @@ def test_the_same_in_json(file: Path) -> None:
     file.write_text(json.dumps([{"name": "clinic", "sha256": digest("first").upper(), "scopes": ["read"]}]))
 
     assert FileOfCallers(file).of("first") == Caller("clinic", frozenset({Scope.READ}))
+
+
+def test_as_long_as_a_file_does_not_say_who_may_be_urgent_whoever_writes_may_and_that_is_told(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    file.write_text(f"{CLINIC}\n{CONSOLE}")
+    callers = FileOfCallers(file, clock)
+
+    assert callers.of("first") == Caller("clinic", frozenset({Scope.READ, Scope.WRITE, Scope.URGENT}))
+    assert callers.of("second") == Caller("console", frozenset({Scope.OPERATE}))
+    assert [record.getMessage() for record in caplog.records] == ["anybody-may-be-urgent"]
+
+    file.write_text(f"{CLINIC}\n{WARD}")
+    clock.now_s = 1.0
+    assert callers.of("first") == Caller("clinic", frozenset({Scope.READ, Scope.WRITE}))
+    assert callers.of("third") == Caller("ward", frozenset({Scope.WRITE, Scope.URGENT}))
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ def submission_of(row: Row) -> Submission:
         accepted_at=row["accepted_at"],
         image_media=row["image_media"],
         imaging_studies=tuple(row["imaging_studies"]),
+        is_urgency_refused=row["is_urgency_refused"],
     )
 
 
