@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from fundus_relay import metrics
 from fundus_relay.adapters.analyser.netra import NetraAnalyser
 from fundus_relay.adapters.analyser.token_row import TokenRow
 from fundus_relay.adapters.analyser.turns import TurnsEverywhere
@@ -193,7 +194,9 @@ async def run(service: Service, stop: asyncio.Event, **how: Any) -> None:  # Any
         await acquire(acquisition_id, ports, rules)
 
     handlers = {Job.ACQUISITION: acquisition, Job.IMAGE: image, Job.STUDY: study, Job.DELIVERY: delivery}
-    credits, purging = CreditWatch(ports, rules).look, Purge(ports, service.settings.retention.ages)
+    ages = service.settings.retention.ages
+    credits, purging = CreditWatch(ports, rules).look, Purge(ports, ages)
+    metrics.retention_classes.set(len(ages))
 
     async def purge() -> None:
         await purging.round()

@@ -70,6 +70,17 @@ purged_studies = Counter(
 )
 discarded_files = Counter("fundus_relay_discarded_files", "Files that were removed", ["kept"], registry=REGISTRY)
 discarded_bytes = Counter("fundus_relay_discarded_bytes", "Bytes that these had", ["kept"], registry=REGISTRY)
+rounds = Counter(
+    "fundus_relay_rounds",
+    "What one process of all does again and again, each time",
+    ["task", "outcome"],
+    registry=REGISTRY,
+)
+retention_classes = Gauge(
+    "fundus_relay_retention_classes",
+    "Classes of what is kept that are purged by their age; none by 0",
+    registry=REGISTRY,
+)
 pool_connections = Gauge(
     "fundus_relay_database_connections", "Connections of this process: open, idle", ["kind"], registry=REGISTRY
 )

@@ -27,6 +27,10 @@ SEEN_WITHIN_S = 15
 """Of a database that went away, or came back."""
 
 
+PURGED = 'fundus_relay_rounds_total{outcome="ok",task="purge"}'
+"""As the alerts have it."""
+
+
 @pytest.fixture
 def own_database() -> Iterator[Path]:
     """A folder that no other run of pytest closes to the server's user, as it does with all of `tmp_path`."""
@@ -74,13 +78,18 @@ async def until(url: str, status: int, process: Process, *, seconds: float = 60)
 
 
 async def test_a_worker_alone_has_probes_and_metrics(database_url: str, tmp_path: Path) -> None:
-    async with serving("worker", database_url, tmp_path) as (process, _, probes):
+    ages = {"FUNDUS_RELAY_RETENTION__SOURCE_PICTURES_DAYS": "30", "FUNDUS_RELAY_RETENTION__PAGES_DAYS": "90"}
+    async with serving("worker", database_url, tmp_path, **ages) as (process, _, probes):
         assert (await until(f"{probes}/livez", 200, process)).text == "live\n"
-        told = (await until(f"{probes}/metrics", 200, process)).text
+        told = ""
+        async with asyncio.timeout(60):
+            while PURGED not in told:  # as soon as it leads
+                told = (await until(f"{probes}/metrics", 200, process)).text
         process.terminate()
         code = await asyncio.wait_for(process.wait(), 30)
 
     assert 'fundus_relay_rows{state="received",subject="image"}' in told
+    assert "fundus_relay_retention_classes 2.0" in told
     assert code == 0
 
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from procrastinate.exceptions import ConnectorException
 
+from fundus_relay import metrics
 from fundus_relay.adapters.database.pool import Connection, Pool, connected, our_errors
 from fundus_relay.domain.errors import StoreUnavailable, Unavailable
 
@@ -69,13 +70,18 @@ async def _stay_alive(connection: Connection) -> None:
 
 async def repeat(round: Round, seconds: float) -> None:
     """Do the round till told to end; a bug in it is told and does not end the other rounds."""
+    task = getattr(round, "__name__", "")
     while not is_told_to_end():
+        outcome = "ok"
         try:
             await round()
         except (Unavailable, ConnectorException) as exc:
-            log.warning("round-put-off", extra={"task": getattr(round, "__name__", ""), "code": type(exc).__name__})
+            outcome = type(exc).__name__
+            log.warning("round-put-off", extra={"task": task, "code": outcome})
         except Exception as exc:
-            log.exception("round-failed", extra={"task": getattr(round, "__name__", ""), "code": type(exc).__name__})
+            outcome = type(exc).__name__
+            log.exception("round-failed", extra={"task": task, "code": outcome})
+        metrics.rounds.labels(task, outcome).inc()
         await asyncio.sleep(seconds)
 
 
