@@ -40,7 +40,7 @@ async def look_after(pool: Pool, health: Health, stop: asyncio.Event) -> None:
                 async with asyncio.timeout(COUNTS_WITHIN_S):
                     await count(pool)
             except RelayError as why:
-                log.warning("not-counted", extra={"code": why.code})
+                log.warning("not-counted", extra={"code": why.code, "reason": str(why)})
             except TimeoutError:
                 log.warning("not-counted", extra={"code": "took-too-long"})
         with suppress(TimeoutError):

@@ -203,6 +203,19 @@ class Traces(_Part):
         return _headers_of(self.headers.get_secret_value()) if self.headers is not None else {}
 
 
+def _is_plain(url: str) -> bool:
+    """Whether a database's URL reads one way only: a bare `@` or `/` of a password makes another host of it."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    user, at, _ = url.partition("://")[2].partition("?")[0].rpartition("@")
+    try:
+        port = str(conninfo_to_dict(url).get("port", ""))
+    except Exception:  # whatever the driver says of it may quote it
+        return False
+    is_one_user = "@" not in user and not (at and "/" in user)
+    return is_one_user and all(each.isdigit() for each in port.split(",") if each)
+
+
 class Database(_Part):
     url: SecretStr | None = Field(None, description="PostgreSQL; without it an embedded server is started")
     pool_size: int = Field(10, ge=4, description="connections at most")
@@ -213,6 +226,10 @@ class Database(_Part):
         """A mistyped one ends here, unseen, and not in a driver's error that quotes its password."""
         if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must begin with postgresql://")
+        if url is not None and not _is_plain(url.get_secret_value()):
+            raise ValueError(
+                "cannot be read: in user and password, @ : / ? # and % are written %40 %3A %2F %3F %23 and %25"
+            )
         return url
 
 

@@ -72,6 +72,14 @@ def test_an_archive_without_its_address_is_named_by_the_list_it_is_in(environmen
         ("HTTP__PORT", "http"),
         ("BLOBS__URL", "ftp://s3cret/blobs"),
         ("DATABASE__URL", "mysql://user:s3cret@db.test/relay"),
+        ("DATABASE__URL", "postgresql://user:s3cret@more@db.test/relay"),  # each may lead to another host by its middle
+        ("DATABASE__URL", "postgresql://user:s3cret/more@db.test/relay"),
+        ("DATABASE__URL", "postgresql://user:12/s3cret@db.test/relay"),
+        ("DATABASE__URL", "postgresql://user:more@s3cret:more@db.test/relay"),
+        ("DATABASE__URL", "postgresql://user:more@s3cret?more@db.test/relay"),
+        ("DATABASE__URL", "postgresql://user:s3cret%@db.test/relay"),
+        ("DATABASE__URL", "postgresql://user:s3cret@db.test:http/relay"),
+        ("DATABASE__URL", "postgresql://user:s3cret@db.test/relay?no-such=option"),
         ("DATABASE__POOL_SIZE", "3"),
         ("INTAKE__MAX_PIXELS", "0"),
         ("INTAKE__IMAGE_SOURCES", "https://one.test,https://other.test"),
@@ -163,6 +171,23 @@ def test_the_settings_of_other_programs_are_theirs(environment: pytest.MonkeyPat
 
     assert read(Settings)
     assert (read(StandinSettings).credits, read(LocalPorts).ehr_port) == (7, 8071)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:s3cret%40%2Fmore@db.test:5432,other.test:5433/relay?sslmode=verify-full",
+        "postgresql://user:s3cret?more#:@[2001:db8::1]/relay",
+        "postgresql://user%40server@/relay?host=%2Fvar%2Frun&application_name=a@b",
+        "postgres://db.test",
+    ],
+)
+def test_an_url_of_a_database_that_reads_one_way_only_is_taken(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("FUNDUS_RELAY_DATABASE__URL", url)
+
+    found = read(Settings).database.url
+
+    assert found is not None and found.get_secret_value() == url
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate", "parked"])

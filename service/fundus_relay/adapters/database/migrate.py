@@ -133,7 +133,7 @@ async def migrate(
         CannotMigrate: `post` was asked for before `pre` was done.
     """
     ours = migrations() if ours is None else ours
-    with our_errors("the database cannot be migrated now"):
+    with our_errors("the database cannot be used now"):
         async with await psycopg.AsyncConnection.connect(
             url, autocommit=True, connect_timeout=5, **KEEPALIVES
         ) as connection:
@@ -158,7 +158,7 @@ async def pending(
 ) -> Sequence[tuple[Phase, str]]:
     """Phase and name of what is not applied yet; changes nothing. Raises StoreUnavailable, VersionTooOld."""
     ours = migrations() if ours is None else ours
-    with our_errors("the database cannot be looked at now"):
+    with our_errors("the database cannot be used now"):
         async with await psycopg.AsyncConnection.connect(url, connect_timeout=5, **KEEPALIVES) as connection:
             if await _is_there(connection, "relay.floor"):
                 await _refuse_if_too_old(connection, newest(ours))

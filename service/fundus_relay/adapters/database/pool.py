@@ -14,16 +14,17 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from select import POLLIN, poll
-from typing import Any
+from typing import Any, Self, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, TupleRow, dict_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from fundus_relay.domain.errors import Rejected, StoreUnavailable
 
 from .schema import APPLICATION, TOO_OLD, application_name, newest, refuse_below_floor
+from .why import reason
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -69,6 +70,7 @@ PASSING = (
     "08",  # the connection
     "0A",  # prepared as `select *` before a migration added a column; see `connected`
     "28",  # the account: mended by an operator, not by the sender
+    "42501",  # what the account may do: likewise
     "40",  # deadlocks and lost races
     "53",  # a full disk, too many connections
     "55",  # a lock not had in time
@@ -104,6 +106,18 @@ class Watched(psycopg.AsyncConnection[TupleRow]):
     """A connection that is hung up when an answer is overdue."""
 
     longest_silence = LONGEST_SILENCE
+    why_none = ""
+
+    @classmethod
+    async def connect(cls, *arguments: Any, **named: Any) -> Self:  # Any: as psycopg
+        """As psycopg; keeps in mind why none could be made when it was last tried."""
+        try:
+            connection = await super().connect(*arguments, **named)
+        except psycopg.Error as exc:
+            cls.why_none = reason(exc)
+            raise
+        cls.why_none = ""
+        return connection
 
     async def wait(self, *arguments: Any, **named: Any) -> Any:  # Any: as psycopg
         """As psycopg; it reads an end of the connection then, and raises OperationalError."""
@@ -183,7 +197,7 @@ async def connected(pool: Pool) -> AsyncIterator[Connection]:
         StoreUnavailable: the database cannot be reached, gave up, or went away meanwhile.
         StoreLimitExceeded: it will never take this.
     """
-    with our_errors("the database cannot serve now"):
+    with our_errors("the database cannot serve now", pool):
         async with pool.connection() as connection:
             try:
                 yield connection
@@ -204,16 +218,23 @@ async def rows_of(
 
 
 @contextmanager
-def our_errors(text: str) -> Iterator[None]:
-    """The database's errors as ours, `text` being what StoreUnavailable says; a bug of ours stays as it is."""
+def our_errors(text: str, pool: Pool | None = None) -> Iterator[None]:
+    """The database's errors as ours, `text` being what StoreUnavailable says first; a bug of ours stays as it is."""
     try:
         yield
     except psycopg.Error as exc:
         if (exc.sqlstate or "").startswith(BEYOND_LIMITS):
             raise StoreLimitExceeded from exc
         if _may_pass(exc):
-            raise StoreUnavailable(f"{text} ({type(exc).__name__})") from exc
+            raise StoreUnavailable(f"{text}: {_known(pool, exc) or reason(exc)}") from exc
         raise
+
+
+def _known(pool: Pool | None, error: psycopg.Error) -> str:
+    """Why the pool had no connection to give, which it does not say itself."""
+    if pool is None or not isinstance(error, PoolTimeout):
+        return ""
+    return cast("type[Watched]", pool.connection_class).why_none  # of `open_pool`
 
 
 def _may_pass(error: psycopg.Error) -> bool:
