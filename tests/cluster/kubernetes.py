@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 from tests.bench.processes import free_port
 from tests.deploy.objects import Object
 
@@ -117,6 +118,14 @@ async def forwarded(target: str, port: int) -> AsyncIterator[str]:
     finally:
         process.terminate()
         await process.wait()
+
+
+async def at_the_standin(what: str, **said: Any) -> dict[str, Any]:  # any: JSON
+    """What it answers under /admin to what it is told; without that, to who looks."""
+    async with forwarded("deployment/standin", 8090) as url, httpx.AsyncClient(trust_env=False) as client:
+        address = f"{url}/admin/{what}"
+        answer = await (client.post(address, json=said) if said else client.get(address))
+    return dict(answer.raise_for_status().json())
 
 
 def secret(name: str, **content: str) -> dict[str, Any]:  # any: an object of Kubernetes

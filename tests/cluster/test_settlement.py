@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from tests.cluster.clinic import Clinic
-from tests.cluster.kubernetes import address, forwarded, until
-from tests.system.faults.audit import audit, unfinished
+from tests.cluster.settlement import settled
 
 AT_LEAST = 200
 
 
 async def test_nothing_is_lost_and_nothing_is_there_or_paid_twice(clinic: Clinic, shown: Callable[[str], None]) -> None:
     await clinic.send(max(0, AT_LEAST - len(clinic.photographs)))
-    host = (await address("postgresql")).removeprefix("http://")
-    database = f"postgresql://relay:relay@{host}/relay"
-
-    async def is_at_rest() -> bool:
-        return not await asyncio.to_thread(unfinished, database)
-
-    rested_s = await until(is_at_rest, 180, "everything is at rest")
-    async with forwarded("deployment/standin", 8090) as standin:
-        found = await audit(clinic.photographs, clinic.ehr, standin, database)
+    found, rested_s = await settled(clinic)
 
     assert not found.wrong
     assert len(clinic.photographs) >= AT_LEAST

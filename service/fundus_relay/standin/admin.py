@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from ipaddress import IPv6Address, ip_address
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -33,22 +33,24 @@ class Choice(BaseModel):
 
 
 class Account(BaseModel):
-    """What becomes of the account."""
+    """What becomes of the account. A new password is forgotten with the process, as faults are."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
+    password: SecretStr | None = None
     credits: int | None = Field(None, ge=0)
     revoke_tokens: bool = False
     expire_tokens: bool = False
 
 
 class Admin:
-    """Attributes: `faults`, as they are now."""
+    """Attributes: `faults` and `password`, as they are now."""
 
     def __init__(self, book: Book, settings: StandinSettings) -> None:
         self._book = book
         self._settings = settings
         self.faults = Faults.by(settings)
+        self.password = settings.password
 
     def routes(self) -> list[Route]:
         return [
@@ -77,6 +79,8 @@ class Admin:
 
     async def set_account(self, request: Request) -> Response:
         account = Account.model_validate_json(await request.body())
+        if account.password is not None:
+            self.password = account.password
         if account.credits is not None:
             self._book.set_credits(account.credits)
         if account.revoke_tokens:
@@ -86,8 +90,9 @@ class Admin:
         return JSONResponse(self._book.counts())
 
     async def reset(self, _: Request) -> Response:
-        """As at the first start: no job, no token, no choice, all credits, the faults of the settings."""
+        """As at the first start: no job, no token, no choice, all credits, faults and password of the settings."""
         self.faults = Faults.by(self._settings)
+        self.password = self._settings.password
         self._book.reset(self._settings.credits)
         return JSONResponse(self._book.counts())
 

@@ -110,7 +110,7 @@ class Desk:
     # ---------------------------------------------------------------------------------------------------------- calls
 
     def get_token(self, form: Form) -> Mapping[str, object]:
-        name, password = self.settings.username, self.settings.password.get_secret_value()
+        name, password = self.settings.username, self.admin.password.get_secret_value()
         is_known = hmac.compare_digest(form.get("username", b""), name.encode()) and hmac.compare_digest(
             form.get("password", b""), password.encode()
         )

@@ -33,9 +33,13 @@ async def here() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+async def log_in(client: httpx.AsyncClient, password: str = "demo") -> dict[str, Any]:  # Any: JSON
+    told: dict[str, Any] = (await client.post("/v1/getToken", data={"username": "demo", "password": password})).json()
+    return told
+
+
 async def token(client: httpx.AsyncClient) -> str:
-    told = (await client.post("/v1/getToken", data={"username": "demo", "password": "demo"})).json()
-    return str(told["token"])
+    return str((await log_in(client))["token"])
 
 
 async def upload(client: httpx.AsyncClient, its_token: str) -> dict[str, Any]:  # Any: JSON
@@ -92,6 +96,18 @@ async def test_a_token_ends_before_its_time(here: httpx.AsyncClient, fate: str) 
 
     assert (await upload(here, its_token))["status"] == 411
     assert (await upload(here, await token(here)))["status"] == 200
+
+
+async def test_a_new_password_is_the_only_one_until_a_reset(here: httpx.AsyncClient) -> None:
+    its_token = await token(here)
+    await here.post("/admin/account", json={"password": "next"})
+
+    assert [(await log_in(here, each))["status"] for each in ("demo", "next")] == [411, 200]
+    assert (await upload(here, its_token))["status"] == 200
+
+    await here.post("/admin/reset")
+    await here.post("/admin/faults", json={"error_rate": 0})
+    assert [(await log_in(here, each))["status"] for each in ("demo", "next")] == [200, 411]
 
 
 async def test_a_reset_is_a_first_start(here: httpx.AsyncClient) -> None:
