@@ -32,6 +32,11 @@ async def images(condition: str) -> int:
     return await _number(f"select count(*) from image where {condition}")  # noqa: S608 - of a test
 
 
+async def possibly_double() -> int:
+    """Credits that the service counts as possibly spent twice."""
+    return await _number("select possibly_double_spent from account")
+
+
 async def _number(query: str) -> int:
     async with await psycopg.AsyncConnection.connect(await database(), options="-c search_path=relay") as connection:
         row = await (await connection.execute(query.encode())).fetchone()

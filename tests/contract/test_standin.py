@@ -174,6 +174,20 @@ async def test_a_connection_is_cut_before_or_after_the_job_was_taken(caller: Cal
     assert (await caller.http.get("/admin/counts")).json()["uploads"] == taken
 
 
+async def test_a_job_is_taken_and_its_caller_hears_nothing(caller: Caller) -> None:
+    await caller.admin("faults", silent_after=1)
+
+    with pytest.raises(httpx.ReadTimeout):
+        await caller.http.post(
+            "/v1/doAnalysis",
+            data={"token": caller.token, "image": in_base64(PICTURE)},
+            timeout=httpx.Timeout(5, read=0.2),
+        )
+
+    assert (await caller.http.get("/admin/counts")).json()["uploads"] == 1
+    assert (await caller.upload())["status"] == 200
+
+
 @pytest.mark.parametrize(("fault", "state"), [("hold", "HOLD"), ("stuck", "QUEUED"), ("fail", "ERROR")])
 async def test_the_next_job_ends_as_it_was_told_to(caller: Caller, fault: str, state: str) -> None:
     await caller.admin("faults", **{fault: 1})

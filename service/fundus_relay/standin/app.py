@@ -49,6 +49,10 @@ class Dropped(Exception):
     """The connection is to be cut without an answer."""
 
 
+class Silent(Exception):
+    """The caller is to wait until it gives up."""
+
+
 def standin(settings: StandinSettings) -> Starlette:
     """The ASGI application.
 
@@ -142,6 +146,8 @@ class Desk:
         self._begin(job_id)
         if self.admin.faults.strikes("drop_after"):
             raise Dropped
+        if self.admin.faults.strikes("silent_after"):
+            raise Silent
         return {"status": 200, "jobId": job_id, "jobStatus": "QUEUED", "remaining": self.book.remaining}
 
     def _begin(self, job_id: str) -> None:
@@ -203,7 +209,9 @@ class Desk:
                 return JSONResponse({"status": why.status, "message": why.message})
             except Dropped:
                 _cut(request)
-                return PlainTextResponse("", 500)
+            except Silent:
+                await _until_nobody_waits(request)
+            return PlainTextResponse("", 500)  # to nobody
 
         return answer
 
@@ -227,6 +235,11 @@ def _cut(request: Request) -> None:
             connection.transport.abort()
             return
     raise RuntimeError("a connection cannot be cut: the server did not put its connections into app.state")
+
+
+async def _until_nobody_waits(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _error() -> Response:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from .settings import StandinSettings
 
 Endpoint = Literal["getToken", "doAnalysis", "getStatus", "getResult"]
-Counted = Literal["drop_before", "drop_after", "unavailable", "error", "hold", "stuck", "fail"]
+Counted = Literal["drop_before", "drop_after", "silent_after", "unavailable", "error", "hold", "stuck", "fail"]
 
 
 class Faults(BaseModel):
@@ -27,6 +27,9 @@ class Faults(BaseModel):
     error: int = Field(0, ge=0, description="body status 500")
     drop_before: int = Field(0, ge=0, description="the connection is cut before the job is taken")
     drop_after: int = Field(0, ge=0, description="the connection is cut after the job was taken and paid")
+    silent_after: int = Field(
+        0, ge=0, description="no answer, while the caller waits, after the job was taken and paid"
+    )
     hold: int = Field(0, ge=0, description="the job goes on HOLD")
     stuck: int = Field(0, ge=0, description="the job stays QUEUED until a restart")
     fail: int = Field(0, ge=0, description="the job ends with ERROR")
