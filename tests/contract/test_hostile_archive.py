@@ -17,7 +17,7 @@ import pytest
 from fastapi import Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import ValidationError
-from tests.contract.test_study_archive import NOBODY, SECRET, a_file, in_front_of, name_of
+from tests.contract.archives import NOBODY, SECRET, a_file, in_front_of, name_of
 from tests.dicom_files import STUDY
 from tests.fakes.archive import DicomwebServer, TokenServer
 from tests.flow.world import ManualClock
@@ -32,18 +32,6 @@ from fundus_relay.domain.errors import (
     InstanceMismatch,
 )
 from fundus_relay.settings import Archive
-
-
-@pytest.fixture
-async def server() -> DicomwebServer:
-    return DicomwebServer()
-
-
-@pytest.fixture
-async def address(server: DicomwebServer) -> AsyncIterator[str]:
-    async with served(server.app) as url:
-        yield f"{url}/dicom-web"
-
 
 # Whom an Endpoint, or a redirect, may send us to.
 
@@ -105,18 +93,18 @@ async def test_an_archive_may_have_an_ipv6_address(address: str) -> None:
     ],
 )
 async def test_a_redirect_to_any_other_place_is_for_a_person(
-    server: DicomwebServer, address: str, tmp_path: Path, location: str
+    dicomweb: DicomwebServer, address: str, tmp_path: Path, location: str
 ) -> None:
     host = address.split("/")[2]
     where = location.format(host=host, port=host.partition(":")[2])
-    server.fault = lambda _: Response(status_code=302, headers={"Location": where})
+    dicomweb.fault = lambda _: Response(status_code=302, headers={"Location": where})
 
     async with in_front_of(address, tmp_path, bearer_token=SECRET) as setting:
         with pytest.raises((ArchiveRefused, ArchiveUnavailable)) as caught:
             await setting.fetch(NOBODY)
 
     assert SECRET not in str(caught.value)
-    assert {each.url.path.startswith("/dicom-web/") for each in server.requests} == {True}
+    assert {each.url.path.startswith("/dicom-web/") for each in dicomweb.requests} == {True}
 
 
 # Answers that cost more than they are worth.
@@ -128,11 +116,11 @@ def an_entry(number: int, study: str = STUDY) -> dict[str, object]:
 
 
 async def test_a_list_that_was_packed_into_almost_nothing_is_read_in_pieces_and_left(
-    server: DicomwebServer, address: str, tmp_path: Path
+    dicomweb: DicomwebServer, address: str, tmp_path: Path
 ) -> None:
     one = json.dumps(an_entry(1)).encode()
     packed = gzip.compress(b"[" + b",".join([one] * 100_000) + b"]")
-    server.fault = lambda _: Response(packed, headers={"Content-Encoding": "gzip"})
+    dicomweb.fault = lambda _: Response(packed, headers={"Content-Encoding": "gzip"})
 
     async with in_front_of(address, tmp_path) as setting:
         begun = perf_counter()
@@ -142,32 +130,32 @@ async def test_a_list_that_was_packed_into_almost_nothing_is_read_in_pieces_and_
 
 
 async def test_a_list_with_instances_of_another_study_is_for_a_person(
-    server: DicomwebServer, address: str, tmp_path: Path
+    dicomweb: DicomwebServer, address: str, tmp_path: Path
 ) -> None:
-    server.fault = lambda _: Response(json.dumps([an_entry(1), an_entry(2, study="1.2.9")]))
+    dicomweb.fault = lambda _: Response(json.dumps([an_entry(1), an_entry(2, study="1.2.9")]))
 
     async with in_front_of(address, tmp_path) as setting:
         with pytest.raises(InstanceMismatch):
             await setting.archive.instances(address, STUDY)
 
 
-async def test_an_instance_that_is_listed_twice_is_one(server: DicomwebServer, address: str, tmp_path: Path) -> None:
-    server.fault = lambda _: Response(json.dumps([an_entry(1), an_entry(2), an_entry(1)]))
+async def test_an_instance_that_is_listed_twice_is_one(dicomweb: DicomwebServer, address: str, tmp_path: Path) -> None:
+    dicomweb.fault = lambda _: Response(json.dumps([an_entry(1), an_entry(2), an_entry(1)]))
 
     async with in_front_of(address, tmp_path) as setting:
         assert len(await setting.archive.instances(address, STUDY)) == 2
 
 
-async def test_a_list_that_says_it_is_a_part_is_read_on(server: DicomwebServer, address: str, tmp_path: Path) -> None:
+async def test_a_list_that_says_it_is_a_part_is_read_on(dicomweb: DicomwebServer, address: str, tmp_path: Path) -> None:
     pages = iter([[an_entry(1)], [an_entry(2)], []])
-    server.fault = lambda _: Response(json.dumps(next(pages)), 206)
+    dicomweb.fault = lambda _: Response(json.dumps(next(pages)), 206)
 
     async with in_front_of(address, tmp_path) as setting:
         assert len(await setting.archive.instances(address, STUDY)) == 2
 
 
 async def test_an_archive_that_drips_is_left_when_its_time_is_over(
-    server: DicomwebServer, address: str, tmp_path: Path
+    dicomweb: DicomwebServer, address: str, tmp_path: Path
 ) -> None:
     async def drops() -> AsyncIterator[bytes]:
         yield a_file()[:200]
@@ -175,7 +163,7 @@ async def test_an_archive_that_drips_is_left_when_its_time_is_over(
             await asyncio.sleep(0.01)
             yield b"\0"
 
-    server.fault = lambda _: StreamingResponse(drops(), media_type="application/dicom")
+    dicomweb.fault = lambda _: StreamingResponse(drops(), media_type="application/dicom")
 
     async with in_front_of(address, tmp_path, timeout=0.5) as setting:
         with pytest.raises(ArchiveUnavailable, match="slow"):
@@ -185,8 +173,10 @@ async def test_an_archive_that_drips_is_left_when_its_time_is_over(
 # Servers of tokens.
 
 
-async def test_a_busy_token_server_says_when_to_come_back(server: DicomwebServer, address: str, tmp_path: Path) -> None:
-    tokens = TokenServer(server, fault=lambda _: Response(status_code=429, headers={"Retry-After": "9"}))
+async def test_a_busy_token_server_says_when_to_come_back(
+    dicomweb: DicomwebServer, address: str, tmp_path: Path
+) -> None:
+    tokens = TokenServer(dicomweb, fault=lambda _: Response(status_code=429, headers={"Retry-After": "9"}))
     async with served(tokens.app) as url:
         oauth = {"token_url": f"{url}/token", "client_id": tokens.client[0], "client_secret": tokens.client[1]}
         async with in_front_of(address, tmp_path, **oauth) as setting:
@@ -197,35 +187,35 @@ async def test_a_busy_token_server_says_when_to_come_back(server: DicomwebServer
 
 
 async def test_a_token_server_that_never_answers_takes_no_more_than_the_archives_time(
-    server: DicomwebServer, address: str, tmp_path: Path
+    dicomweb: DicomwebServer, address: str, tmp_path: Path
 ) -> None:
     async def never() -> AsyncIterator[bytes]:
         yield b"{"
         await asyncio.Event().wait()
 
-    tokens = TokenServer(server, fault=lambda _: StreamingResponse(never()))
+    tokens = TokenServer(dicomweb, fault=lambda _: StreamingResponse(never()))
     async with served(tokens.app) as url:
         oauth = {"token_url": f"{url}/token", "client_id": "a", "client_secret": SECRET}
         async with in_front_of(address, tmp_path, timeout=0.3, **oauth) as setting:
             with pytest.raises(ArchiveUnavailable):
                 await setting.fetch(NOBODY)
 
-    assert server.requests == []
+    assert dicomweb.requests == []
 
 
 async def test_neither_secret_nor_token_goes_where_a_token_server_redirects(
-    server: DicomwebServer, address: str, tmp_path: Path
+    dicomweb: DicomwebServer, address: str, tmp_path: Path
 ) -> None:
     elsewhere = DicomwebServer()
     async with served(elsewhere.app) as evil:
-        tokens = TokenServer(server, fault=lambda _: RedirectResponse(f"{evil}/token", 307))
+        tokens = TokenServer(dicomweb, fault=lambda _: RedirectResponse(f"{evil}/token", 307))
         async with served(tokens.app) as url:
             oauth = {"token_url": f"{url}/token", "client_id": "a", "client_secret": SECRET}
             async with in_front_of(address, tmp_path, **oauth) as setting:
                 with pytest.raises(ArchiveUnavailable):
                     await setting.fetch(NOBODY)
 
-    assert elsewhere.requests == server.requests == []
+    assert elsewhere.requests == dicomweb.requests == []
 
 
 # TLS with certificates on both sides.
@@ -277,18 +267,18 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture
-async def guarded(server: DicomwebServer, house: Authority) -> AsyncIterator[str]:
+async def guarded(dicomweb: DicomwebServer, house: Authority) -> AsyncIterator[str]:
     """An archive that lets only those in whom the house has signed."""
     certificate, key = house.signs("localhost")
     tls = {"ssl_certfile": certificate, "ssl_keyfile": key, "ssl_ca_certs": house.certificate}
-    async with served(server.app, ssl_cert_reqs=ssl.CERT_REQUIRED, **tls) as url:
+    async with served(dicomweb.app, ssl_cert_reqs=ssl.CERT_REQUIRED, **tls) as url:
         yield f"{url}/dicom-web"
 
 
 async def test_an_archive_with_mutual_tls_lets_us_in_by_our_certificate(
-    server: DicomwebServer, guarded: str, house: Authority, tmp_path: Path
+    dicomweb: DicomwebServer, guarded: str, house: Authority, tmp_path: Path
 ) -> None:
-    server.put(a_file())
+    dicomweb.put(a_file())
     certificate, key = house.signs("relay")
     ours = {"client_certificate": certificate, "client_key": key, "certificate_authority": house.certificate}
 
@@ -298,7 +288,7 @@ async def test_an_archive_with_mutual_tls_lets_us_in_by_our_certificate(
 
 
 async def test_without_the_right_certificate_on_either_side_nothing_is_asked(
-    server: DicomwebServer, guarded: str, house: Authority, strangers: Authority, tmp_path: Path
+    dicomweb: DicomwebServer, guarded: str, house: Authority, strangers: Authority, tmp_path: Path
 ) -> None:
     certificate, key = strangers.signs("relay")
     wrong = [
@@ -312,19 +302,19 @@ async def test_without_the_right_certificate_on_either_side_nothing_is_asked(
             with pytest.raises(ArchiveUnavailable):
                 await setting.fetch(NOBODY)
 
-    assert server.requests == []
+    assert dicomweb.requests == []
 
 
 async def test_a_token_server_may_be_known_to_everybody_and_the_archive_to_the_house_alone(
-    server: DicomwebServer, house: Authority, strangers: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dicomweb: DicomwebServer, house: Authority, strangers: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(strangers.certificate))  # whom everybody trusts
-    server.put(a_file())
-    tokens = TokenServer(server)
+    dicomweb.put(a_file())
+    tokens = TokenServer(dicomweb)
     tls = [
         dict(zip(("ssl_certfile", "ssl_keyfile"), each.signs("localhost"), strict=True)) for each in (house, strangers)
     ]
-    async with served(server.app, **tls[0]) as archive, served(tokens.app, **tls[1]) as url:
+    async with served(dicomweb.app, **tls[0]) as archive, served(tokens.app, **tls[1]) as url:
         oauth = {"token_url": f"{url}/token", "client_id": tokens.client[0], "client_secret": tokens.client[1]}
         ours = {"certificate_authority": house.certificate, **oauth}
         async with in_front_of(f"{archive}/dicom-web", tmp_path, **ours) as setting:
@@ -355,19 +345,19 @@ def test_files_of_a_certificate_that_do_not_serve_stop_the_start(
 
 
 async def test_eight_that_are_refused_at_once_fetch_one_new_token(
-    server: DicomwebServer, address: str, tmp_path: Path
+    dicomweb: DicomwebServer, address: str, tmp_path: Path
 ) -> None:
-    server.put(a_file())
-    tokens = TokenServer(server)
+    dicomweb.put(a_file())
+    tokens = TokenServer(dicomweb)
     async with served(tokens.app) as url:
         oauth = {"token_url": f"{url}/token", "client_id": tokens.client[0], "client_secret": tokens.client[1]}
         async with in_front_of(address, tmp_path, **oauth) as setting:
             await setting.fetch(name_of(a_file()))
-            server.admits = {"Bearer another"}
+            dicomweb.admits = {"Bearer another"}
             await asyncio.gather(*(setting.fetch(name_of(a_file())) for _ in range(8)))
             assert tokens.given == 2
 
             tokens.fault = lambda _: Response(status_code=401)
-            server.admits = {"Bearer another"}
+            dicomweb.admits = {"Bearer another"}
             with pytest.raises(ArchiveCredentialsRefused):
                 await setting.fetch(name_of(a_file()))

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pydicom
 import pytest
 from fastapi import Response
 from fastapi.responses import RedirectResponse, StreamingResponse
+from tests.contract.archives import NOBODY, SECRET, Setting, a_file, in_front_of, name_of
 from tests.dicom_files import STUDY, a_scene, dicom_file
 from tests.fakes.archive import DicomwebServer, TokenServer, broken_off, multipart
 from tests.fakes.study_archive import FakeStudyArchive
@@ -24,8 +23,6 @@ from tests.flow.world import ManualClock
 from tests.serving import served
 from tests.unit.imaging.pictures import a_jpeg
 
-from fundus_relay.adapters.blobs import DirectoryBlobs
-from fundus_relay.adapters.dicomweb import DicomwebArchive
 from fundus_relay.domain.dicom import InstanceName, ListedInstance
 from fundus_relay.domain.errors import (
     ArchiveCredentialsRefused,
@@ -36,77 +33,12 @@ from fundus_relay.domain.errors import (
     PictureTooLarge,
     RelayError,
 )
-from fundus_relay.pipeline.ports import StudyArchive
-from fundus_relay.settings import Archive
-
-SECRET = "hush"
-NOBODY = InstanceName(STUDY, "1.2.3", "1.2.3.4")
-
-
-def a_file(number: int = 1, *, series: int = 1, **how: Any) -> bytes:  # Any: as dicom_file
-    """A small instance of the study; the number in its name counts down, so that names and numbers differ in order."""
-    return dicom_file(
-        a_scene(8, 8, seed=number),
-        series=f"{STUDY}.{100 - series}",
-        instance=f"{STUDY}.{100 - series}.{1000 - number}",
-        **{"SeriesNumber": series, "InstanceNumber": number, "PatientID": "canary-1", **how},
-    )
-
-
-def name_of(file: bytes) -> InstanceName:
-    header = pydicom.dcmread(BytesIO(file), stop_before_pixels=True)
-    return InstanceName(header.StudyInstanceUID, header.SeriesInstanceUID, header.SOPInstanceUID)
-
-
-@dataclass
-class Setting:
-    """An archive under test, how something gets into it, and what it gives."""
-
-    archive: StudyArchive
-    address: str
-    put: Callable[[bytes], Awaitable[None]]
-    folder: Path
-
-    async def fetch(self, name: InstanceName, limit: int = 10_000_000, *, at: str | None = None) -> bytes:
-        draft = DirectoryBlobs(self.folder).draft()
-        try:
-            await self.archive.fetch(at or self.address, name, draft, limit=limit)
-            async with draft.view() as data:
-                return bytes(data)
-        finally:
-            assert draft.byte_count <= limit
-            await draft.drop()
-
-
-@asynccontextmanager
-async def in_front_of(
-    address: str, folder: Path, clock: ManualClock | None = None, **how: Any
-) -> AsyncIterator[Setting]:
-    """The real client of an archive, with the settings that matter."""
-
-    async def put(_: bytes) -> None:
-        raise AssertionError("it takes nothing")
-
-    settings = Archive.model_validate({"base_url": address, **how})
-    async with DicomwebArchive([settings], clock or ManualClock()) as archive:
-        yield Setting(archive, address, put, folder)
 
 
 @pytest.fixture
-async def server() -> DicomwebServer:
-    return DicomwebServer()
-
-
-@pytest.fixture
-async def address(server: DicomwebServer) -> AsyncIterator[str]:
-    async with served(server.app) as url:
-        yield f"{url}/dicom-web"
-
-
-@pytest.fixture
-async def http(server: DicomwebServer, address: str, tmp_path: Path) -> AsyncIterator[Setting]:
+async def http(dicomweb: DicomwebServer, address: str, tmp_path: Path) -> AsyncIterator[Setting]:
     async def put(file: bytes) -> None:
-        server.put(file)
+        dicomweb.put(file)
 
     async with in_front_of(address, tmp_path) as setting:
         yield replace(setting, put=put)
@@ -197,63 +129,63 @@ async def test_the_first_archive_is_that_of_studies_which_name_none(setting: Set
 
 @pytest.mark.parametrize("path", ["/", "/tenant/7", "/tenant/7/"])
 async def test_an_address_may_end_in_a_slash_and_lie_below_the_listed_one(
-    server: DicomwebServer, http: Setting, path: str
+    dicomweb: DicomwebServer, http: Setting, path: str
 ) -> None:
-    server.fault = lambda _: Response(status_code=204)
+    dicomweb.fault = lambda _: Response(status_code=204)
 
     assert http.archive.knows(f"{http.address}{path}")
     assert await http.archive.instances(f"{http.address}{path}", STUDY) == []
 
-    assert server.seen == [f"/dicom-web{path.rstrip('/')}/studies/{STUDY}/instances"]
+    assert dicomweb.seen == [f"/dicom-web{path.rstrip('/')}/studies/{STUDY}/instances"]
 
 
 @pytest.mark.parametrize("suffix", ["x", "/../other", "/%2e%2e/other", "?a=b", "#a", "/..;/other", "\\other"])
 async def test_what_is_not_below_the_listed_archive_is_not_asked(
-    server: DicomwebServer, http: Setting, suffix: str
+    dicomweb: DicomwebServer, http: Setting, suffix: str
 ) -> None:
     assert not http.archive.knows(f"{http.address}{suffix}")
     with pytest.raises(ArchiveNotAllowed):
         await http.archive.instances(f"{http.address}{suffix}", STUDY)
 
-    assert server.requests == []
+    assert dicomweb.requests == []
 
 
 @pytest.mark.parametrize("uid", ["", "1.2/../3", "1.2?x=1", "1..2", "01.2", "1." + "2" * 70, "1.2\n"])
-async def test_what_is_no_uid_comes_into_no_url(server: DicomwebServer, http: Setting, uid: str) -> None:
+async def test_what_is_no_uid_comes_into_no_url(dicomweb: DicomwebServer, http: Setting, uid: str) -> None:
     with pytest.raises(ArchiveRefused):
         await http.archive.instances(http.address, uid)
     with pytest.raises(ArchiveRefused):
         await http.fetch(InstanceName(STUDY, uid, "1.2"))
 
-    assert server.requests == []
+    assert dicomweb.requests == []
 
 
 @pytest.mark.parametrize("most", [1, 3, 7, 100])
 async def test_a_search_is_read_to_its_last_page_however_small_the_archive_makes_them(
-    server: DicomwebServer, http: Setting, most: int
+    dicomweb: DicomwebServer, http: Setting, most: int
 ) -> None:
-    server.most = most
+    dicomweb.most = most
     for number in range(7):
-        server.put(a_file(number))
+        dicomweb.put(a_file(number))
 
     assert len(await http.archive.instances(http.address, STUDY)) == 7
 
 
 async def test_an_archive_that_gives_every_page_the_same_is_asked_no_more_than_twice(
-    server: DicomwebServer, http: Setting
+    dicomweb: DicomwebServer, http: Setting
 ) -> None:
-    server.put(a_file())
-    everything = await server._metadata(STUDY)
-    server.fault = lambda _: Response(everything.body, media_type="application/dicom+json")
+    dicomweb.put(a_file())
+    everything = await dicomweb._metadata(STUDY)
+    dicomweb.fault = lambda _: Response(everything.body, media_type="application/dicom+json")
 
     assert len(await http.archive.instances(http.address, STUDY)) == 1
-    assert len(server.requests) == 2
+    assert len(dicomweb.requests) == 2
 
 
-async def test_an_archive_without_searches_is_asked_for_the_metadata(server: DicomwebServer, http: Setting) -> None:
-    server.searches = False
-    server.put(a_file(1, NumberOfFrames=1))
-    server.put(a_file(2, Modality=None))
+async def test_an_archive_without_searches_is_asked_for_the_metadata(dicomweb: DicomwebServer, http: Setting) -> None:
+    dicomweb.searches = False
+    dicomweb.put(a_file(1, NumberOfFrames=1))
+    dicomweb.put(a_file(2, Modality=None))
 
     listed = await http.archive.instances(http.address, STUDY)
 
@@ -278,27 +210,27 @@ async def test_an_archive_without_searches_is_asked_for_the_metadata(server: Dic
     ],
 )
 async def test_what_is_no_list_of_the_study_is_not_taken_for_an_empty_one(
-    server: DicomwebServer, http: Setting, body: bytes
+    dicomweb: DicomwebServer, http: Setting, body: bytes
 ) -> None:
-    server.fault = lambda _: Response(body, media_type="application/dicom+json")
+    dicomweb.fault = lambda _: Response(body, media_type="application/dicom+json")
 
     with pytest.raises(ArchiveUnavailable):
         await http.archive.instances(http.address, STUDY)
 
 
-async def test_a_compressed_list_is_read(server: DicomwebServer, http: Setting) -> None:
-    server.put(a_file())
-    listing = gzip.compress(bytes((await server._metadata(STUDY)).body))
-    server.fault = lambda _: Response(listing, headers={"Content-Encoding": "gzip"})
+async def test_a_compressed_list_is_read(dicomweb: DicomwebServer, http: Setting) -> None:
+    dicomweb.put(a_file())
+    listing = gzip.compress(bytes((await dicomweb._metadata(STUDY)).body))
+    dicomweb.fault = lambda _: Response(listing, headers={"Content-Encoding": "gzip"})
 
     assert len(await http.archive.instances(http.address, STUDY)) == 1
 
 
 async def test_an_archive_that_knows_no_stored_syntax_is_asked_without_it(
-    server: DicomwebServer, http: Setting
+    dicomweb: DicomwebServer, http: Setting
 ) -> None:
-    server.put(a_file())
-    server.fault = lambda request: Response(status_code=406) if "syntax" in request.headers["accept"] else None
+    dicomweb.put(a_file())
+    dicomweb.fault = lambda request: Response(status_code=406) if "syntax" in request.headers["accept"] else None
 
     assert len(await http.fetch(name_of(a_file()))) == len(a_file())
 
@@ -321,9 +253,9 @@ Answer = Callable[[bytes], Response]
     ],
 )
 async def test_what_headers_say_does_not_matter_when_the_bytes_are_dicom(
-    server: DicomwebServer, http: Setting, answer: Answer
+    dicomweb: DicomwebServer, http: Setting, answer: Answer
 ) -> None:
-    server.fault = lambda _: answer(a_file())
+    dicomweb.fault = lambda _: answer(a_file())
 
     assert await http.fetch(name_of(a_file())) == a_file()
 
@@ -350,8 +282,8 @@ async def test_what_headers_say_does_not_matter_when_the_bytes_are_dicom(
         lambda _: Response(status_code=408),
     ],
 )
-async def test_half_an_instance_or_none_is_tried_again(server: DicomwebServer, http: Setting, answer: Answer) -> None:
-    server.fault = lambda _: answer(a_file())
+async def test_half_an_instance_or_none_is_tried_again(dicomweb: DicomwebServer, http: Setting, answer: Answer) -> None:
+    dicomweb.fault = lambda _: answer(a_file())
 
     with pytest.raises(ArchiveUnavailable):
         await http.fetch(name_of(a_file()))
@@ -359,17 +291,17 @@ async def test_half_an_instance_or_none_is_tried_again(server: DicomwebServer, h
 
 @pytest.mark.parametrize("status", [300, 400, 405, 406, 409])
 async def test_a_refusal_that_waiting_does_not_cure_is_for_a_person(
-    server: DicomwebServer, http: Setting, status: int
+    dicomweb: DicomwebServer, http: Setting, status: int
 ) -> None:
-    server.fault = lambda _: Response(status_code=status)
+    dicomweb.fault = lambda _: Response(status_code=status)
 
     with pytest.raises(ArchiveRefused):
         await http.fetch(NOBODY)
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_busy_archive_says_when_to_come_back(server: DicomwebServer, http: Setting, status: int) -> None:
-    server.fault = lambda _: Response(status_code=status, headers={"Retry-After": "7"})
+async def test_a_busy_archive_says_when_to_come_back(dicomweb: DicomwebServer, http: Setting, status: int) -> None:
+    dicomweb.fault = lambda _: Response(status_code=status, headers={"Retry-After": "7"})
 
     with pytest.raises(ArchiveUnavailable) as caught:
         await http.fetch(NOBODY)
@@ -378,12 +310,12 @@ async def test_a_busy_archive_says_when_to_come_back(server: DicomwebServer, htt
     assert caught.value.retry_after.total_seconds() == 7
 
 
-async def test_an_archive_that_falls_silent_is_left(server: DicomwebServer, address: str, tmp_path: Path) -> None:
+async def test_an_archive_that_falls_silent_is_left(dicomweb: DicomwebServer, address: str, tmp_path: Path) -> None:
     async def pieces(start: bytes) -> AsyncIterator[bytes]:
         yield start
         await asyncio.Event().wait()
 
-    server.fault = lambda request: StreamingResponse(pieces(b"[" if request.url.query else a_file()[:500]))
+    dicomweb.fault = lambda request: StreamingResponse(pieces(b"[" if request.url.query else a_file()[:500]))
 
     async with in_front_of(address, tmp_path, timeout=0.3) as setting:
         with pytest.raises(ArchiveUnavailable, match="slow"):
@@ -403,11 +335,11 @@ async def test_an_archive_that_is_down_or_unknown_is_unavailable(address: str, t
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_credentials_do_not_follow_a_redirect_to_another_server(
-    server: DicomwebServer, address: str, tmp_path: Path, status: int
+    dicomweb: DicomwebServer, address: str, tmp_path: Path, status: int
 ) -> None:
     elsewhere = DicomwebServer()
     async with served(elsewhere.app) as url, in_front_of(address, tmp_path, bearer_token=SECRET) as setting:
-        server.fault = lambda request: RedirectResponse(f"{url}{request.url.path}", status)
+        dicomweb.fault = lambda request: RedirectResponse(f"{url}{request.url.path}", status)
 
         with pytest.raises(ArchiveRefused):
             await setting.fetch(NOBODY)
@@ -418,40 +350,40 @@ async def test_credentials_do_not_follow_a_redirect_to_another_server(
 
 
 async def test_a_redirect_within_the_archive_is_followed_but_not_for_ever(
-    server: DicomwebServer, http: Setting
+    dicomweb: DicomwebServer, http: Setting
 ) -> None:
-    server.put(a_file())
-    server.fault = lambda request: (
+    dicomweb.put(a_file())
+    dicomweb.fault = lambda request: (
         None if "moved" in request.url.query else RedirectResponse(f"{request.url.path}?moved=1")
     )
     assert await http.fetch(name_of(a_file())) == a_file()
 
-    server.fault = lambda request: RedirectResponse(request.url.path)
+    dicomweb.fault = lambda request: RedirectResponse(request.url.path)
     with pytest.raises(ArchiveUnavailable):
         await http.fetch(name_of(a_file()))
-    assert len(server.requests) < 10
+    assert len(dicomweb.requests) < 10
 
 
 @pytest.mark.parametrize("elsewhere", ["/other-tenant/instance", "/dicom-web-of-others", "/"])
 async def test_credentials_do_not_follow_a_redirect_out_of_the_archives_own_path(
-    server: DicomwebServer, address: str, tmp_path: Path, elsewhere: str
+    dicomweb: DicomwebServer, address: str, tmp_path: Path, elsewhere: str
 ) -> None:
     async with in_front_of(address, tmp_path, bearer_token=SECRET) as setting:
-        server.put(a_file())
-        server.fault = lambda request: RedirectResponse(elsewhere) if "/studies" in request.url.path else None
+        dicomweb.put(a_file())
+        dicomweb.fault = lambda request: RedirectResponse(elsewhere) if "/studies" in request.url.path else None
 
         with pytest.raises(RelayError):
             await setting.fetch(name_of(a_file()))
 
-    inside, *outside = server.requests
+    inside, *outside = dicomweb.requests
     assert "authorization" in inside.headers
     assert outside
     assert not any("authorization" in each.headers for each in outside)
 
 
-async def test_a_date_says_as_well_as_seconds_when_to_come_again(server: DicomwebServer, http: Setting) -> None:
+async def test_a_date_says_as_well_as_seconds_when_to_come_again(dicomweb: DicomwebServer, http: Setting) -> None:
     at = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
-    server.fault = lambda _: Response(status_code=503, headers={"Retry-After": at})
+    dicomweb.fault = lambda _: Response(status_code=503, headers={"Retry-After": at})
 
     with pytest.raises(ArchiveUnavailable) as caught:
         await http.fetch(NOBODY)
@@ -472,32 +404,32 @@ async def test_a_date_says_as_well_as_seconds_when_to_come_again(server: Dicomwe
     ],
 )
 async def test_the_archive_hears_who_we_are_as_the_operator_said(
-    server: DicomwebServer, address: str, tmp_path: Path, how: dict[str, str], header: str | None
+    dicomweb: DicomwebServer, address: str, tmp_path: Path, how: dict[str, str], header: str | None
 ) -> None:
-    server.put(a_file())
+    dicomweb.put(a_file())
     async with in_front_of(address, tmp_path, **how) as setting:
         await setting.archive.instances(address, STUDY)
         await setting.fetch(name_of(a_file()))
 
-    assert {each.headers.get("authorization") for each in server.requests} == {header}
+    assert {each.headers.get("authorization") for each in dicomweb.requests} == {header}
 
 
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_refused_account_waits_for_an_operator_and_names_no_secret(
-    server: DicomwebServer, address: str, tmp_path: Path, status: int
+    dicomweb: DicomwebServer, address: str, tmp_path: Path, status: int
 ) -> None:
-    server.fault = lambda _: Response(status_code=status)
+    dicomweb.fault = lambda _: Response(status_code=status)
     async with in_front_of(address, tmp_path, username="relay", password=SECRET) as setting:
         with pytest.raises(ArchiveCredentialsRefused) as caught:
             await setting.fetch(NOBODY)
 
     assert SECRET not in f"{caught.value!r} {caught.value}"
-    assert len(server.requests) == 1
+    assert len(dicomweb.requests) == 1
 
 
 @pytest.fixture
-async def tokens(server: DicomwebServer) -> TokenServer:
-    return TokenServer(server)
+async def tokens(dicomweb: DicomwebServer) -> TokenServer:
+    return TokenServer(dicomweb)
 
 
 @pytest.fixture
@@ -507,9 +439,9 @@ async def oauth(tokens: TokenServer) -> AsyncIterator[dict[str, str]]:
 
 
 async def test_one_token_is_fetched_for_all_who_wait_and_another_before_it_ends(
-    server: DicomwebServer, tokens: TokenServer, oauth: dict[str, str], address: str, tmp_path: Path
+    dicomweb: DicomwebServer, tokens: TokenServer, oauth: dict[str, str], address: str, tmp_path: Path
 ) -> None:
-    server.put(a_file())
+    dicomweb.put(a_file())
     clock = ManualClock()
     async with in_front_of(address, tmp_path, clock, **oauth) as setting:
         await asyncio.gather(*(setting.fetch(name_of(a_file())) for _ in range(8)))
@@ -521,16 +453,16 @@ async def test_one_token_is_fetched_for_all_who_wait_and_another_before_it_ends(
 
 
 async def test_a_token_that_was_withdrawn_is_replaced_once(
-    server: DicomwebServer, tokens: TokenServer, oauth: dict[str, str], address: str, tmp_path: Path
+    dicomweb: DicomwebServer, tokens: TokenServer, oauth: dict[str, str], address: str, tmp_path: Path
 ) -> None:
-    server.put(a_file())
+    dicomweb.put(a_file())
     async with in_front_of(address, tmp_path, **oauth) as setting:
         await setting.fetch(name_of(a_file()))
-        server.admits = {"Bearer none of those"}
+        dicomweb.admits = {"Bearer none of those"}
         assert await setting.fetch(name_of(a_file())) == a_file()
         assert tokens.given == 2
 
-        server.fault = lambda _: Response(status_code=401)
+        dicomweb.fault = lambda _: Response(status_code=401)
         with pytest.raises(ArchiveCredentialsRefused):
             await setting.fetch(name_of(a_file()))
         assert tokens.given == 3
@@ -557,7 +489,7 @@ async def test_a_token_that_was_withdrawn_is_replaced_once(
 async def test_a_token_server_that_gives_none_is_an_error_that_says_who_must_act(
     tokens: TokenServer,
     oauth: dict[str, str],
-    server: DicomwebServer,
+    dicomweb: DicomwebServer,
     address: str,
     tmp_path: Path,
     answer: Response,
@@ -569,7 +501,7 @@ async def test_a_token_server_that_gives_none_is_an_error_that_says_who_must_act
             await setting.fetch(NOBODY)
 
     assert type(caught.value) is error
-    assert server.requests == []
+    assert dicomweb.requests == []
 
 
 async def test_a_token_server_that_is_down_is_unavailable(address: str, tmp_path: Path) -> None:

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.uid import JPEGBaseline8Bit
+from tests.contract.archives import Setting, in_front_of
 from tests.contract.test_study_archive import (  # noqa: F401 - the contract; `setting` is another one here
-    Setting,
-    in_front_of,
     test_a_study_lists_its_instances_by_series_and_number_with_what_they_are,
     test_a_study_that_is_not_there_yet_is_empty,
     test_an_archive_that_is_not_listed_is_neither_known_nor_asked,
