@@ -79,14 +79,8 @@ async def test_a_bad_image_takes_no_pod_away_and_is_undone(clinic: Clinic, shown
 
 
 async def test_a_killed_worker_fails_no_request(clinic: Clinic, shown: Callable[[str], None]) -> None:
-    before = await restarts("worker")
     async with clinic.sending() as failures:
-        first, second = await pods("worker")
-        await kill(first)
-        await until(lambda: _more("worker", before), 90, "its container is started again")
-        await rolled_out("worker")
-        await kubectl("delete", "pod", second["metadata"]["name"], "--grace-period=0", "--force")
-        await rolled_out("worker")
+        await _kill_both("worker")
 
     assert failed(failures) == []
     shown(f"by SIGKILL and by force; {clinic.so_far}")
@@ -109,14 +103,8 @@ async def test_a_worker_without_memory_fails_no_request(clinic: Clinic, shown: C
 
 
 async def test_a_killed_api_breaks_connections_and_nothing_else(clinic: Clinic, shown: Callable[[str], None]) -> None:
-    before = await restarts("api")
     async with clinic.sending(per_second=4) as failures:
-        first, second = await pods("api")
-        await kill(first)
-        await until(lambda: _more("api", before), 90, "its container is started again")
-        await rolled_out("api")
-        await kubectl("delete", "pod", second["metadata"]["name"], "--grace-period=0", "--force")
-        await rolled_out("api")
+        await _kill_both("api")
 
     assert _answered(failures) == []
     shown(f"{len(failures)} requests without an answer, sent again; {clinic.so_far}")
@@ -141,6 +129,17 @@ async def test_a_drain_leaves_one_of_each_and_waits(clinic: Clinic, shown: Calla
 
     assert failed(failures) == []
     shown(f"the second of each is refused to it; {clinic.so_far}")
+
+
+async def _kill_both(component: str) -> None:
+    """One pod's container by SIGKILL; when that is back, the other pod by force."""
+    before = await restarts(component)
+    first, second = await pods(component)
+    await kill(first)
+    await until(lambda: _more(component, before), 90, "its container is started again")
+    await rolled_out(component)
+    await kubectl("delete", "pod", second["metadata"]["name"], "--grace-period=0", "--force")
+    await rolled_out(component)
 
 
 def _answered(failures: list[Failure]) -> list[Failure]:
