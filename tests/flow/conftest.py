@@ -9,8 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.flow.world import World, a_world
+from tests.flow.world import RELAY, World, a_world
 from tests.said import Heard
+from tests.serving import an_application
 
 from fundus_relay.adapters.database.embedded import embedded_postgres
 from fundus_relay.adapters.database.migrate import migrate
@@ -23,6 +24,22 @@ from fundus_relay.worker.schema import engine_schema
 async def world(pool: Pool, tmp_path: Path) -> AsyncIterator[World]:
     async with _with_an_ehr(pool, tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+async def order_at_ehr(world: World) -> None:
+    """The order that photographs are `basedOn`, where the EHR looks for it."""
+    order = {"resourceType": "ServiceRequest", "id": "77", "status": "active", "intent": "order"}
+    await world.ehr.put("/fhir/ServiceRequest/77", json=order)
+
+
+@pytest.fixture
+async def relay(world: World, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """Our own endpoint, on the world's database, queue and blobs."""
+    transport = httpx.ASGITransport(app=an_application(world.ports.ledger, tmp_path, public_url=RELAY))
+    headers = {"Content-Type": "application/fhir+json"}
+    async with httpx.AsyncClient(transport=transport, base_url=RELAY, headers=headers) as client:
+        yield client
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.dicom_files import SERIES, STUDY, a_scene, dicom_file, dicom_jpeg, listed
-from tests.flow.world import World
+from tests.flow.archived import ARCHIVE, ENDPOINT, PATIENT, a_study, an_entry, put
+from tests.flow.world import World, reason
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.domain.dicom import InstanceName
@@ -24,43 +25,7 @@ from fundus_relay.imaging.preparation import prepare
 from fundus_relay.pipeline.operator import release
 from fundus_relay.pipeline.ports import Job
 
-ARCHIVE = "http://pacs.test/dicom-web"
 LEFT_EYE = {"system": "http://snomed.info/sct", "code": "7771000"}
-PATIENT = {
-    "resourceType": "Patient",
-    "id": "demo-patient",
-    "identifier": [{"system": "http://hospital.test/mrn", "value": "P-1"}],
-}
-ENDPOINT = {
-    "resourceType": "Endpoint",
-    "id": "pacs",
-    "status": "active",
-    "connectionType": {
-        "system": "http://terminology.hl7.org/CodeSystem/endpoint-connection-type",
-        "code": "dicom-wado-rs",
-    },
-    "payloadType": [{"text": "DICOM"}],
-    "address": ARCHIVE,
-}
-
-
-def a_study(**changes: Any) -> Entry:  # Any: elements of the ImagingStudy; None leaves one out
-    study = {
-        "resourceType": "ImagingStudy",
-        "id": "study-1",
-        "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{STUDY}"}],
-        "status": "available",
-        "subject": {"reference": "Patient/demo-patient"},
-        "started": "2026-11-23T09:30:00+00:00",
-        **changes,
-    }
-    return Entry(
-        {name: value for name, value in study.items() if value is not None}, method="PUT", element="ImagingStudy"
-    )
-
-
-def an_entry(resource: dict[str, Any]) -> Entry:
-    return Entry(resource, method="PUT", element=f"Bundle.entry[0].resource.{resource['resourceType']}")
 
 
 @pytest.fixture
@@ -70,19 +35,6 @@ async def pacs(world: World) -> World:
     world.archive.address = ARCHIVE
     put(world, "1.2.3.1", laterality="R")
     return world
-
-
-def put(world: World, instance: str, *, noise: int = 1, laterality: str | None = "R", **header: Any) -> None:
-    series = header.pop("series", SERIES)
-    file = dicom_jpeg(
-        a_jpeg(noise=noise + int(instance.rpartition(".")[2])),
-        instance=header.pop("SOPInstanceUID", instance),
-        series=header.pop("SeriesInstanceUID", series),
-        study=header.pop("StudyInstanceUID", STUDY),
-        ImageLaterality=laterality,
-        **header,
-    )
-    world.archive.put(listed(instance, series=series), file)
 
 
 async def ask(world: World, **changes: Any) -> str:
@@ -98,11 +50,6 @@ async def acquisition_of(world: World) -> Acquisition:
         found = await tx.acquisitions_for("study-1")
     assert len(found) == 1, image
     return found[0]
-
-
-def reason(task: Any) -> str | None:
-    coding = task.get("statusReason", {}).get("coding", [{}])
-    return coding[0].get("code")
 
 
 async def test_what_an_archive_has_of_a_study_becomes_one_report(pacs: World) -> None:

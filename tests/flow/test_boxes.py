@@ -8,14 +8,14 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
-from tests.dicom_files import STUDY, dicom_file, dicom_jpeg, listed
+from tests.dicom_files import dicom_file, dicom_jpeg, listed
+from tests.flow.archived import ask_for_the_study
 from tests.flow.world import World, a_photograph
 from tests.unit.imaging.pictures import a_jpeg, a_png, a_raster, edges_of_marked
 
 from fundus_relay.domain.analysis import Analysis, Graded, Lesion
 from fundus_relay.domain.geometry import Box, Size
 from fundus_relay.domain.states import ImageState
-from fundus_relay.domain.values import Entry
 
 MARKED = Box(301, 402, 395, 470)
 LARGE, FINE = Size(4000, 3200), 30
@@ -101,20 +101,3 @@ async def test_a_box_that_sticks_out_of_the_picture_reaches_nobody(world: World)
     assert (image.state, image.reason) == (ImageState.PARKED, "answer-not-understood")
     assert await boxes_at_ehr(world) == []
     assert await world.at_ehr("Observation") == []
-
-
-async def ask_for_the_study(world: World) -> None:
-    """Of a patient whose record number is the one in the DICOM headers."""
-    patient = {"resourceType": "Patient", "id": "demo-patient", "identifier": [{"system": "urn:mrn", "value": "P-1"}]}
-    study = {
-        "resourceType": "ImagingStudy",
-        "id": "study-1",
-        "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{STUDY}"}],
-        "status": "available",
-        "subject": {"reference": "Patient/demo-patient"},
-        "started": "2026-11-23T09:30:00+00:00",
-    }
-    await world.ehr.put("/fhir/ImagingStudy/study-1", json=study)
-    await world.accept(
-        *(Entry(each, method="PUT", element=f"Bundle.entry[{at}].resource") for at, each in enumerate((patient, study)))
-    )

@@ -11,6 +11,7 @@ import pytest
 from tests.dicom_files import STUDY, dicom_jpeg
 from tests.fakes.image_archive import FakeImageArchive
 from tests.flow.world import LEFT, World
+from tests.imaging_studies import an_imaging_study
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.domain.analysis import Graded, Lesion
@@ -107,16 +108,6 @@ async def test_a_patient_that_came_earlier_is_known_too(world: World) -> None:
     await sent(world, {**PATIENT, "identifier": [{"value": "P-2"}]})
 
     assert await refusal(world, a_media()) == [("Bundle.entry[0].resource.subject", "dicom-patient-mismatch")]
-
-
-def an_imaging_study(uid: str, **changes: Any) -> Json:
-    return {
-        "resourceType": "ImagingStudy",
-        "status": "available",
-        "subject": {"reference": "Patient/demo-patient"},
-        "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}],
-        **changes,
-    }
 
 
 OF_STUDY = {"partOf": [{"reference": "ImagingStudy/s1"}]}

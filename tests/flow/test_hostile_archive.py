@@ -19,8 +19,8 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 from tests.dicom_files import SERIES, STUDY, a_scene, dicom_file, dicom_jpeg
 from tests.fakes.archive import DicomwebServer, broken_off, multipart
-from tests.flow.test_acquisition import PATIENT, a_study, an_entry, reason
-from tests.flow.world import World
+from tests.flow.archived import PATIENT, a_study, an_entry
+from tests.flow.world import World, reason
 from tests.serving import served
 from tests.unit.imaging.pictures import a_jpeg
 from tests.unit.imaging.test_hostile_dicom import a_deflated_file

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,10 +14,9 @@ import pytest
 from PIL import Image
 from pypdf import PdfReader
 from tests.dicom_files import dicom_file, listed
-from tests.flow.test_boxes import ask_for_the_study
-from tests.flow.test_journey import in_error
+from tests.flow.archived import ask_for_the_study
+from tests.flow.photographs import in_error
 from tests.flow.world import LEFT, World, a_photograph
-from tests.serving import an_application
 from tests.unit.imaging.pictures import a_jpeg, a_raster, find_marked
 
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
@@ -39,7 +36,6 @@ MARKED = Box(301, 402, 395, 470)
 EYE, OTHER_EYE = a_jpeg(noise=0, marked=MARKED), a_jpeg(noise=13)
 EYE_OF_STANDIN = "Right eye (stand-in, simulated)"
 ORDER = [{"reference": "ServiceRequest/77"}]
-BASE = "http://relay.test/fhir"
 REFERABLE = Graded(True, True, (Lesion("Deep Hemorrhage", MARKED, "[301,402,395,470]"),))
 
 
@@ -48,14 +44,6 @@ async def the_order_is_known_at_the_ehr(world: World) -> None:
     order = {"resourceType": "ServiceRequest", "id": "77", "status": "active", "intent": "order"}
     await world.ehr.put("/fhir/ServiceRequest/77", json=order)
     world.analyser.conclude(prepare(EYE).picture, REFERABLE)
-
-
-@pytest.fixture
-async def relay(world: World, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """Our own endpoint, on the world's database, queue and blobs."""
-    transport = httpx.ASGITransport(app=an_application(world.ports.ledger, tmp_path))
-    async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
-        yield client
 
 
 def taking(world: World, pdf: Carriage, overlays: Carriage) -> None:

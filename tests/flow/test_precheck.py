@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.flow.test_acquisition import reason
-from tests.flow.world import World, a_photograph
+from tests.flow.world import World, a_photograph, reason
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.demonstration.pictures import normal_eye

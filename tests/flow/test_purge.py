@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,9 +13,8 @@ import obstore
 import pytest
 from obstore.store import MemoryStore
 from tests.flow.aging import come_to_the_present, files_of, grow_older
-from tests.flow.test_journey import in_error
+from tests.flow.photographs import in_error
 from tests.flow.world import LEFT, World, a_photograph
-from tests.serving import an_application
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.adapters.database.legal_hold import PostgresHolds
@@ -34,7 +33,6 @@ EYE, OTHER_EYE = a_jpeg(noise=21), a_jpeg(noise=22)
 ORDER = [{"reference": "ServiceRequest/77"}]
 MONTH = timedelta(days=30)
 PIXELS = dict.fromkeys((Kept.SOURCE, Kept.PREPARED, Kept.PAGES), MONTH)
-BASE = "http://relay.test/fhir"
 
 
 @pytest.fixture(autouse=True)
@@ -50,14 +48,6 @@ async def purge(world: World, ages: dict[Kept, timedelta] = PIXELS) -> None:
     purging = Purge(world.ports, ages)
     for _ in range(2):
         await purging.round()
-
-
-@pytest.fixture
-async def client(world: World, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    app = an_application(world.ports.ledger, tmp_path, public_url=BASE)
-    headers = {"Content-Type": "application/fhir+json"}
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=BASE, headers=headers) as client:
-        yield client
 
 
 async def marks(world: World) -> list[tuple[bool, bool]]:
@@ -189,46 +179,46 @@ async def test_what_is_held_before_its_file_went_keeps_it(world: World, tmp_path
 
 
 async def test_whoever_asks_for_purged_pixels_is_told_that_they_are_gone(
-    world: World, client: httpx.AsyncClient, tmp_path: Path
+    world: World, relay: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     (taken,) = await world.accept(await a_photograph(world, EYE))
     await world.finish()
-    report = (await client.get("DiagnosticReport")).json()["entry"][0]["resource"]
+    report = (await relay.get("DiagnosticReport")).json()["entry"][0]["resource"]
     sheet = report["presentedForm"][0]["url"]
     photograph = f"Binary/{taken.resource['id']}"
-    assert (await client.get(sheet)).status_code == (await client.get(photograph)).status_code == 200
+    assert (await relay.get(sheet)).status_code == (await relay.get(photograph)).status_code == 200
 
     await grow_older(world, tmp_path, timedelta(days=31))
     await purge(world)
 
     for url in (sheet, photograph):
-        gone = await client.get(url, headers={"Accept": "*/*"})
+        gone = await relay.get(url, headers={"Accept": "*/*"})
         (issue,) = gone.json()["issue"]
         assert (gone.status_code, issue["code"]) == (410, "deleted")
         assert issue["details"]["coding"][0]["code"] == "picture-purged"
-    assert (await client.get(f"Media/{taken.resource['id']}")).status_code == 200
+    assert (await relay.get(f"Media/{taken.resource['id']}")).status_code == 200
 
 
 async def test_a_media_without_pixels_is_corrected_with_its_bytes_alone_and_taken_back_without(
-    world: World, client: httpx.AsyncClient, tmp_path: Path
+    world: World, relay: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     (taken,) = await world.accept(await a_photograph(world, EYE))
     await world.finish()
     await grow_older(world, tmp_path, timedelta(days=31))
     await purge(world)
-    media = (await client.get(f"Media/{taken.resource['id']}")).json()
+    media = (await relay.get(f"Media/{taken.resource['id']}")).json()
 
-    refused = await client.put(f"Media/{media['id']}", json={**media, "note": [{"text": "looked at"}]})
+    refused = await relay.put(f"Media/{media['id']}", json={**media, "note": [{"text": "looked at"}]})
     assert (refused.status_code, refused.json()["issue"][0]["details"]["coding"][0]["code"]) == (422, "picture-purged")
 
-    withdrawn = await client.put(f"Media/{media['id']}", json={**media, "status": "entered-in-error"})
+    withdrawn = await relay.put(f"Media/{media['id']}", json={**media, "status": "entered-in-error"})
     assert withdrawn.status_code == 200
     await world.finish()
     assert (await world.report())["status"] == "entered-in-error"
 
 
 async def test_the_same_bytes_after_their_purge_are_known_and_not_paid_again(
-    world: World, client: httpx.AsyncClient, tmp_path: Path
+    world: World, relay: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await world.accept(await a_photograph(world, EYE))
     await world.finish()
@@ -241,7 +231,7 @@ async def test_the_same_bytes_after_their_purge_are_known_and_not_paid_again(
     assert (await world.task(again.task_id))["status"] == "completed"
     assert world.analyser.times_paid == 1
     assert len(await world.at_ehr("DiagnosticReport")) == 1
-    shown = await client.get(f"Binary/{again.resource['id']}", headers={"Accept": "image/jpeg"})
+    shown = await relay.get(f"Binary/{again.resource['id']}", headers={"Accept": "image/jpeg"})
     assert (shown.status_code, shown.content) == (200, EYE)
 
     await purge(world)  # they are young again ...

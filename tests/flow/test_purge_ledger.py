@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,8 @@ import httpx
 import pytest
 from tests.dicom_files import dicom_jpeg, listed
 from tests.flow.aging import come_to_the_present, files_of, grow_older
-from tests.flow.test_boxes import ask_for_the_study
+from tests.flow.archived import ask_for_the_study
 from tests.flow.world import LEFT, RIGHT, World, a_photograph
-from tests.serving import an_application
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.adapters.database.pool import connected
@@ -27,21 +26,12 @@ from fundus_relay.pipeline.purge import Purge
 
 EYE, OTHER_EYE = a_jpeg(noise=31), a_jpeg(noise=32)
 YEAR = timedelta(days=366)
-BASE = "http://relay.test/fhir"
 Json = dict[str, Any]
 
 
 @pytest.fixture(autouse=True)
 def present(world: World) -> None:
     come_to_the_present(world)
-
-
-@pytest.fixture
-async def client(world: World, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    app = an_application(world.ports.ledger, tmp_path, public_url=BASE)
-    headers = {"Content-Type": "application/fhir+json"}
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=BASE, headers=headers) as client:
-        yield client
 
 
 async def purge(world: World) -> None:
@@ -104,8 +94,8 @@ def a_bundle(*pictures: tuple[bytes, Json], patient: str = "MRN-1", order: str =
     return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 
 
-async def send(client: httpx.AsyncClient, bundle: Json) -> None:
-    taken = await client.post("", content=json.dumps(bundle))
+async def send(relay: httpx.AsyncClient, bundle: Json) -> None:
+    taken = await relay.post("", content=json.dumps(bundle))
     assert taken.status_code == 200, taken.text
 
 
@@ -127,12 +117,12 @@ async def know_the_patient(world: World) -> None:
 
 
 async def test_a_study_goes_wholly_and_the_same_photographs_are_new_then(
-    world: World, client: httpx.AsyncClient, tmp_path: Path
+    world: World, relay: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await know_the_patient(world)
-    await send(client, a_bundle((EYE, RIGHT), (OTHER_EYE, LEFT)))
+    await send(relay, a_bundle((EYE, RIGHT), (OTHER_EYE, LEFT)))
     await world.finish()
-    await client.put("Media/m1", content="{}")  # nothing of a refused request is kept
+    await relay.put("Media/m1", content="{}")  # nothing of a refused request is kept
     report = await world.report()
     assert (await rows(world)).keys() >= {"study", "image", "delivery", "submission", "transition", "resource"}
 
@@ -142,9 +132,9 @@ async def test_a_study_goes_wholly_and_the_same_photographs_are_new_then(
     assert await rows(world) == {}
     assert files_of(tmp_path) == []
     assert await world.report() == report
-    assert (await client.get("Media")).json()["total"] == 0
+    assert (await relay.get("Media")).json()["total"] == 0
 
-    await send(client, a_bundle((EYE, RIGHT), (OTHER_EYE, LEFT)))
+    await send(relay, a_bundle((EYE, RIGHT), (OTHER_EYE, LEFT)))
     await world.finish()
     assert world.analyser.times_paid == 4
     assert (await rows(world))["image"] == 2
@@ -165,18 +155,18 @@ async def test_what_came_from_an_archive_goes_with_its_wish(world: World, tmp_pa
 
 
 async def test_a_patient_with_a_younger_study_stays_until_that_is_old(
-    world: World, client: httpx.AsyncClient, tmp_path: Path
+    world: World, relay: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await know_the_patient(world)
-    await send(client, a_bundle((EYE, RIGHT)))
+    await send(relay, a_bundle((EYE, RIGHT)))
     await world.finish()
     await grow_older(world, tmp_path, YEAR + timedelta(days=1))
-    await send(client, a_bundle((OTHER_EYE, LEFT), order="78"))
+    await send(relay, a_bundle((OTHER_EYE, LEFT), order="78"))
     await world.finish()
 
     await purge(world)
 
-    assert [(await client.get(kind)).json()["total"] for kind in ("Patient", "ServiceRequest", "Media")] == [1, 1, 2]
+    assert [(await relay.get(kind)).json()["total"] for kind in ("Patient", "ServiceRequest", "Media")] == [1, 1, 2]
     assert (await rows(world))["study"] == 1
 
     await grow_older(world, tmp_path, YEAR + timedelta(days=1))
@@ -185,23 +175,23 @@ async def test_a_patient_with_a_younger_study_stays_until_that_is_old(
 
 
 async def test_an_imaging_study_that_a_younger_photograph_is_part_of_stays(
-    world: World, client: httpx.AsyncClient, tmp_path: Path
+    world: World, relay: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await know_the_patient(world)
-    await send(client, a_bundle((EYE, RIGHT)))
+    await send(relay, a_bundle((EYE, RIGHT)))
     await world.finish()
-    (stored,) = (await client.get("ImagingStudy")).json()["entry"]
+    (stored,) = (await relay.get("ImagingStudy")).json()["entry"]
     await grow_older(world, tmp_path, YEAR + timedelta(days=1))
     part = {"reference": f"ImagingStudy/{stored['resource']['id']}"}
     bundle = a_bundle((OTHER_EYE, LEFT), order="79")
     del bundle["entry"][2]
     bundle["entry"][2]["resource"]["partOf"] = [part]
     del bundle["entry"][2]["resource"]["basedOn"]
-    await send(client, bundle)
+    await send(relay, bundle)
     await world.finish()
     await purge(world)
 
-    assert (await client.get(f"ImagingStudy/{stored['resource']['id']}")).status_code == 200
+    assert (await relay.get(f"ImagingStudy/{stored['resource']['id']}")).status_code == 200
 
 
 async def test_a_media_that_is_being_corrected_is_passed_over_with_its_study(world: World, tmp_path: Path) -> None:
@@ -223,20 +213,20 @@ async def test_a_media_that_is_being_corrected_is_passed_over_with_its_study(wor
 
 
 async def test_whoever_refers_to_a_patient_in_the_moment_of_its_purge_is_waited_for(
-    world: World, client: httpx.AsyncClient, tmp_path: Path
+    world: World, relay: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    await send(client, {**a_bundle(), "entry": a_bundle()["entry"][:1]})
-    (patient,) = (await client.get("Patient")).json()["entry"]
+    await send(relay, {**a_bundle(), "entry": a_bundle()["entry"][:1]})
+    (patient,) = (await relay.get("Patient")).json()["entry"]
     id = patient["resource"]["id"]
     await grow_older(world, tmp_path, YEAR + timedelta(days=1))
 
     async with world.ports.ledger.transaction() as tx:
         assert await tx.resources.lean_on("Patient", id) is not None
         await purge(world)
-        assert (await client.get(f"Patient/{id}")).status_code == 200
+        assert (await relay.get(f"Patient/{id}")).status_code == 200
 
     await purge(world)
-    assert (await client.get(f"Patient/{id}")).status_code == 404
+    assert (await relay.get(f"Patient/{id}")).status_code == 404
 
 
 async def test_photographs_that_come_while_their_study_is_forgotten_are_all_there(world: World, tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 from tests.collector import Collector, a_collector, is_error, paths, told
-from tests.dicom_files import STUDY
 from tests.fakes.analyser import Fault
-from tests.flow.test_acquisition import ARCHIVE, put
+from tests.flow.archived import ARCHIVE, put
 from tests.flow.world import RIGHT, World, a_photograph
+from tests.imaging_studies import an_imaging_study
 from tests.serving import an_application
 from tests.unit.imaging.pictures import a_jpeg
 
@@ -182,14 +182,8 @@ async def test_photographs_from_an_archive_belong_to_the_trace_of_the_post_that_
 ) -> None:
     world.archive.address = ARCHIVE
     put(world, "1.2.3.1", laterality="R")
-    study = {
-        "resourceType": "ImagingStudy",
-        "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{STUDY}"}],
-        "status": "available",
-        "subject": {"reference": "Patient/demo-patient"},
-    }
     async with posting(world, collector, tmp_path) as client:
-        assert (await client.post("/fhir/ImagingStudy", json=study)).status_code == 201
+        assert (await client.post("/fhir/ImagingStudy", json=an_imaging_study())).status_code == 201
     await finish(world, collector)
 
     (spans,) = collector.traces().values()

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from tests.flow.test_engine import Script, working
 from tests.flow.world import World, a_photograph
+from tests.imaging_studies import an_imaging_study
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.adapters.clock import SystemClock
@@ -81,13 +82,7 @@ async def test_an_order_within_the_photograph_counts(world: World) -> None:
 
 
 async def test_the_order_of_the_study_that_a_photograph_is_part_of_counts(world: World) -> None:
-    study = {
-        "resourceType": "ImagingStudy",
-        "id": "s-1",
-        "status": "available",
-        "subject": {"reference": "Patient/demo-patient"},
-        **ordered(),
-    }
+    study = an_imaging_study(id="s-1", identifier=None, **ordered())
     await world.accept(an_order(), Entry(study, method="PUT", element="Bundle.entry[1].resource"))
     await world.accept(await a_photograph(world, EYE, partOf=[{"reference": "ImagingStudy/s-1"}]))
 
@@ -426,15 +421,8 @@ async def test_studies_from_an_archive_take_turns_too_and_urgent_ones_go_first(q
     assert [each.imaging_study for each in found if each] == ["study-5", "study-1", "study-4", "study-2", "study-3"]
 
 
-def an_archived_study(number: int, **changes: Any) -> Entry:  # Any: elements of the ImagingStudy
-    study = {
-        "resourceType": "ImagingStudy",
-        "id": f"study-{number}",
-        "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:1.2.{number}"}],
-        "status": "available",
-        "subject": {"reference": "Patient/demo-patient"},
-        **changes,
-    }
+def an_archived_study(number: int, **changes: Any) -> Entry:  # Any: as an_imaging_study
+    study = an_imaging_study(f"1.2.{number}", id=f"study-{number}", **changes)
     return Entry(study, method="PUT", element="ImagingStudy")
 
 

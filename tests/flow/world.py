@@ -39,6 +39,9 @@ from fundus_relay.pipeline.study import report_study
 from fundus_relay.pipeline.urgency import NOBODY, Sender
 from fundus_relay.settings import Destination
 
+RELAY = "http://relay.test/fhir"
+"""Base of our own endpoint."""
+
 RIGHT = {"coding": [{"system": "http://snomed.info/sct", "code": "362502000"}]}
 LEFT = {"coding": [{"system": "http://snomed.info/sct", "code": "362503005"}]}
 
@@ -79,7 +82,7 @@ class World:
     ehr: httpx.AsyncClient
     rules: Rules = field(
         default_factory=lambda: Rules(
-            public_url="http://relay.test/fhir",
+            public_url=RELAY,
             organization="Test clinic",
             retry_horizon={"ehr": timedelta(hours=72)},
             ambiguous_upload=AmbiguousUpload.RESEND,
@@ -171,6 +174,16 @@ class World:
             if any(coding["code"] == code for coding in each["code"]["coding"])
         ]
 
+    async def own(self, kind: str) -> list[dict[str, Any]]:
+        """Resources at our own endpoint."""
+        async with self.ports.ledger.transaction() as tx:
+            return list((await tx.resources.search(kind, [])).matches)
+
+    async def know_credits(self) -> None:
+        """As if the account's count had come with an earlier token."""
+        async with self.ports.ledger.transaction() as tx:
+            await tx.account.confirm_upload(self.analyser.remaining)
+
     async def ehr_fails(self, **faults: Any) -> None:
         await self.ehr.post("/admin/faults", json=faults)
 
@@ -226,3 +239,9 @@ async def a_photograph(world: World, picture: bytes, *, method: str = "POST", **
         picture=StoredPicture(sha256, "image/jpeg", len(picture), examine(picture).size),
         element="Media",
     )
+
+
+def reason(task: Any) -> str | None:
+    """Code of why a Task waits, or has no result."""
+    coding = task.get("statusReason", {}).get("coding", [{}])
+    return coding[0].get("code")

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 from tests.dicom_files import LOSSLESS, dicom_jpeg, dicom_lossless
+from tests.imaging_studies import an_imaging_study
 from tests.peers.pacs import PASSWORD, USER, Orthanc, orthanc
 from tests.pictures import needs_photographs, photographs
 from tests.system.seen import boxes_of, observations_at_ehr, seen_by_the_standin, until_completed
@@ -52,12 +53,7 @@ async def carried(file: bytes, site: Site) -> list[tuple[Any, ...]]:
     """Boxes at the EHR of an instance that is stored in the archive, which are those that the stand-in saw on it."""
     header = dcmread(BytesIO(file), stop_before_pixels=True)
     site.archive.store(file)
-    study = {
-        "resourceType": "ImagingStudy",
-        "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{header.StudyInstanceUID}"}],
-        "status": "available",
-        "subject": {"reference": "Patient/demo-patient"},
-    }
+    study = an_imaging_study(header.StudyInstanceUID)
     answer = await site.client.post(f"{site.stack.fhir}/ImagingStudy", json=study)
     assert answer.status_code == 201, answer.text
     task = await until_completed(f"ImagingStudy/{answer.json()['id']}", site.stack, site.client)

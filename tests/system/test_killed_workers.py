@@ -15,9 +15,10 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.dicom_files import SERIES, STUDY, dicom_jpeg
+from tests.dicom_files import SERIES, dicom_jpeg
 from tests.fakes.archive import DicomwebServer
 from tests.fakes.study_archive import FakeStudyArchive
+from tests.imaging_studies import an_imaging_study
 from tests.serving import served
 from tests.system.dying_worker import CROWD, FETCHING, POINTS
 from tests.unit.imaging.pictures import a_jpeg
@@ -81,14 +82,8 @@ class Outside:
 
     async def ask_for_a_study(self, address: str) -> str:
         """A study that lies in that archive, accepted; returns the id of its Task."""
-        study = {
-            "resourceType": "ImagingStudy",
-            "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{STUDY}"}],
-            "status": "available",
-            "subject": {"reference": "Patient/demo-patient"},
-        }
         (taken,) = await accept(
-            Submitted((Entry(study, element="ImagingStudy"),)),
+            Submitted((Entry(an_imaging_study(), element="ImagingStudy"),)),
             self.ledger,
             self.blobs,
             FakeStudyArchive(address),
