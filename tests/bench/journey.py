@@ -21,7 +21,7 @@ from PIL import Image
 from fundus_relay.adapters.database.embedded import embedded_postgres
 
 from .photographs import bodies
-from .processes import Watched, free_port, started, surroundings
+from .processes import Watched, free_port, parties, started, surroundings
 
 IMAGES = 80
 AT_ONCE = 8
@@ -42,27 +42,21 @@ class Row:
 def measure() -> list[Row]:
     """The floor, the service, and the service with one image every half second."""
     rows = []
-    with tempfile.TemporaryDirectory(prefix="fundus-relay-bench-") as name, embedded_postgres(Path(name) / "pg") as url:
-        standin, ehr = free_port(), free_port()
-        with (
-            started(
-                ["fundus_relay", "standin", "--port", str(standin), "--state", f"{name}/standin.sqlite"],
-                standin,
-                "/livez",
-                {"FUNDUS_RELAY_STANDIN__ANALYSER": "instant", "FUNDUS_RELAY_STANDIN__CREDITS": "1000000"},
-            ),
-            started(["fundus_relay", "ehr", "--port", str(ehr)], ehr, "/livez"),
-        ):
-            rows.append(Row("floor", asyncio.run(_floor(Path(name), url, standin, ehr))))
-            port = free_port()
-            environment = surroundings(name, url, port=port, standin=standin, ehr=ehr, poll_s=0.1)
-            with started(["fundus_relay", "serve"], port, "/readyz", environment) as relay:
-                asyncio.run(through(relay, 4, 0, every=0))  # warm
-                rows.append(Row("relay, as fast as it can", asyncio.run(through(relay, IMAGES, 1000, every=0))))
-                began = time.time()
-                rate = asyncio.run(through(relay, 40, 5000, every=0.5))
-                own = _own_times(url, began)
-                rows.append(Row("relay, 2 images/s", rate, own[len(own) // 2], own[int(len(own) * 0.95)]))
+    with (
+        tempfile.TemporaryDirectory(prefix="fundus-relay-bench-") as name,
+        embedded_postgres(Path(name) / "pg") as url,
+        parties("instant", name) as (standin, ehr),
+    ):
+        rows.append(Row("floor", asyncio.run(_floor(Path(name), url, standin, ehr))))
+        port = free_port()
+        environment = surroundings(name, url, port=port, standin=standin, ehr=ehr, poll_s=0.1)
+        with started(["fundus_relay", "serve"], port, "/readyz", environment) as relay:
+            asyncio.run(through(relay, 4, 0, every=0))  # warm
+            rows.append(Row("relay, as fast as it can", asyncio.run(through(relay, IMAGES, 1000, every=0))))
+            began = time.time()
+            rate = asyncio.run(through(relay, 40, 5000, every=0.5))
+            own = _own_times(url, began)
+            rows.append(Row("relay, 2 images/s", rate, own[len(own) // 2], own[int(len(own) * 0.95)]))
     return rows
 
 

@@ -108,6 +108,27 @@ def _wait(process: subprocess.Popen[bytes], url: str) -> None:
     raise RuntimeError(f"{url} does not answer")
 
 
+@contextmanager
+def parties(analyser: str, folder: str | None = None) -> Iterator[tuple[int, int]]:
+    """A stand-in that analyses in that way, with credits enough, and an EHR; their ports.
+
+    Args:
+        folder: where the stand-in keeps its state; without one it is in memory.
+    """
+    standin, ehr = free_port(), free_port()
+    state = ["--state", f"{folder}/standin.sqlite"] if folder else []
+    with (
+        started(
+            ["fundus_relay", "standin", "--port", str(standin), *state],
+            standin,
+            "/livez",
+            {"FUNDUS_RELAY_STANDIN__ANALYSER": analyser, "FUNDUS_RELAY_STANDIN__CREDITS": "1000000"},
+        ),
+        started(["fundus_relay", "ehr", "--port", str(ehr)], ehr, "/livez"),
+    ):
+        yield standin, ehr
+
+
 def surroundings(folder: str, url: str, *, port: int, standin: int, ehr: int, poll_s: float) -> dict[str, str]:
     """Environment of a service on a database, with its parties on this machine."""
     return {

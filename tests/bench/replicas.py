@@ -11,7 +11,7 @@ from pathlib import Path
 from fundus_relay.adapters.database.embedded import embedded_postgres
 
 from .journey import through
-from .processes import free_port, started, surroundings
+from .processes import free_port, parties, started, surroundings
 
 WORKERS = (1, 2, 4)
 IMAGES = 80
@@ -32,15 +32,11 @@ def measure() -> list[Row]:
 
 
 def _run(count: int) -> Row:
-    standin, ehr, port = free_port(), free_port(), free_port()
+    port = free_port()
     with ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="fundus-relay-bench-"))
         url = stack.enter_context(embedded_postgres(Path(name) / "pg"))
-        instant = {"FUNDUS_RELAY_STANDIN__ANALYSER": "instant", "FUNDUS_RELAY_STANDIN__CREDITS": "1000000"}
-        stack.enter_context(
-            started(["fundus_relay", "standin", "--port", str(standin)], standin, "/livez", instant),
-        )
-        stack.enter_context(started(["fundus_relay", "ehr", "--port", str(ehr)], ehr, "/livez"))
+        standin, ehr = stack.enter_context(parties("instant"))
         environment = {
             **surroundings(name, url, port=port, standin=standin, ehr=ehr, poll_s=0.1),
             "FUNDUS_RELAY_ANALYSER__CONCURRENCY": "16",

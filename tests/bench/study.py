@@ -10,15 +10,15 @@ import time
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import httpx
 from PIL import Image
+from tests.imaging_studies import an_imaging_study
 
 from fundus_relay.adapters.database.embedded import embedded_postgres
 
 from .archive import KINDS, Kind, jpeg_of, pixels, study_uid
-from .processes import Watched, free_port, started, surroundings
+from .processes import Watched, free_port, parties, started, surroundings
 
 COUNTS = (20, 200)
 """Photographs in a study: memory that is flat is the same for both."""
@@ -50,23 +50,18 @@ def measure() -> list[Row]:
 
 
 def _study(kind: Kind, count: int, floor: float) -> Row:
-    with tempfile.TemporaryDirectory(prefix="fundus-relay-bench-") as name, embedded_postgres(Path(name) / "pg") as url:
-        archive, standin, ehr, port = (free_port() for _ in range(4))
+    archive, port = free_port(), free_port()
+    with (
+        tempfile.TemporaryDirectory(prefix="fundus-relay-bench-") as name,
+        embedded_postgres(Path(name) / "pg") as url,
+        parties(kind.analyser, name) as (standin, ehr),
+        started(["tests.bench.archive", str(archive)], archive, "/livez"),
+    ):
         environment = {
             **surroundings(name, url, port=port, standin=standin, ehr=ehr, poll_s=0.5),
             "FUNDUS_RELAY_ACQUISITION__ARCHIVES": json.dumps([{"base_url": f"http://127.0.0.1:{archive}/dicom-web"}]),
         }
-        with (
-            started(
-                ["fundus_relay", "standin", "--port", str(standin), "--state", f"{name}/standin.sqlite"],
-                standin,
-                "/livez",
-                {"FUNDUS_RELAY_STANDIN__ANALYSER": kind.analyser, "FUNDUS_RELAY_STANDIN__CREDITS": "1000000"},
-            ),
-            started(["fundus_relay", "ehr", "--port", str(ehr)], ehr, "/livez"),
-            started(["tests.bench.archive", str(archive)], archive, "/livez"),
-            started(["fundus_relay", "serve"], port, "/readyz", environment) as relay,
-        ):
+        with started(["fundus_relay", "serve"], port, "/readyz", environment) as relay:
             began, cpu = time.perf_counter(), relay.cpu_s
             asyncio.run(_through(relay, study_uid(kind, count)))
             took = time.perf_counter() - began
@@ -75,14 +70,8 @@ def _study(kind: Kind, count: int, floor: float) -> Row:
 
 async def _through(relay: Watched, study: str) -> None:
     """Ask for the study and wait until its report is at the EHR."""
-    resource: dict[str, Any] = {  # Any: FHIR
-        "resourceType": "ImagingStudy",
-        "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{study}"}],
-        "status": "available",
-        "subject": {"reference": "Patient/demo-patient"},
-    }
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{relay.port}/fhir", trust_env=False, timeout=60) as client:
-        (await client.post("/ImagingStudy", json=resource)).raise_for_status()
+        (await client.post("/ImagingStudy", json=an_imaging_study(study))).raise_for_status()
         while True:
             answer = (await client.get("/Task")).raise_for_status().json()
             (status,) = {each["resource"]["status"] for each in answer["entry"]}
