@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from io import BytesIO
-
 import numpy as np
 import pytest
-from PIL import Image
 from tests.dicom_files import dicom_file, dicom_jpeg, listed
 from tests.flow.archived import ask_for_the_study
+from tests.flow.boxes import boxes_at_ehr, near, sees_green
 from tests.flow.world import World, a_photograph
-from tests.unit.imaging.pictures import a_jpeg, a_png, a_raster, edges_of_marked
+from tests.unit.imaging.pictures import a_jpeg, a_png, a_raster
 
-from fundus_relay.domain.analysis import Analysis, Graded, Lesion
+from fundus_relay.domain.analysis import Graded, Lesion
 from fundus_relay.domain.geometry import Box, Size
 from fundus_relay.domain.states import ImageState
 
@@ -22,30 +19,9 @@ LARGE, FINE = Size(4000, 3200), 30
 """Of this size with this share of grain, a JPEG within the analyser's limit is smaller."""
 
 
-def sees_green(picture: bytes) -> Analysis:
-    """One lesion, with whole pixels as edges, where the picture is green."""
-    edges = [round(edge) for edge in edges_of_marked(Image.open(BytesIO(picture)))]
-    return Graded(True, True, (Lesion("Microaneurysm", Box(*edges), str(edges)),))
-
-
 @pytest.fixture(autouse=True)
 def the_analyser_has_eyes(world: World) -> None:
     world.analyser.look = sees_green
-
-
-async def boxes_at_ehr(world: World) -> list[tuple[float, ...]]:
-    return [
-        tuple(parts[name]["valueDecimal"] for name in ("xMin", "yMin", "xMax", "yMax"))
-        for observation in await world.observations("lesion-regions")
-        for component in observation["component"]
-        for parts in [{part["url"]: part for part in component["extension"][0]["extension"]}]
-        if parts["frame"]["valueCode"] == "source-image"
-    ]
-
-
-def near(box: Box) -> Sequence[float]:
-    told: Sequence[float] = pytest.approx((box.x_min, box.y_min, box.x_max, box.y_max), abs=1)
-    return told
 
 
 @pytest.mark.parametrize("turn", range(1, 9))

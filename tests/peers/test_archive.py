@@ -27,7 +27,7 @@ from tests.contract.test_study_archive import (  # noqa: F401 - the contract; `s
 )
 from tests.dicom_files import LOSSLESS, STUDY, dicom_file, dicom_jpeg, dicom_lossless
 from tests.flow.archived import ask_for_the_study
-from tests.flow.test_boxes import boxes_at_ehr, near, sees_green
+from tests.flow.boxes import boxes_at_ehr, near, sees_green
 from tests.flow.world import ManualClock, World, a_world
 from tests.peers.pacs import PASSWORD, USER, Orthanc, orthanc
 from tests.unit.imaging.pictures import a_jpeg, a_raster

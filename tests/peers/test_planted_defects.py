@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from tests.peers.judgement import Judge
-from tests.unit.fhir.intake.defects import DEFECTS, WRONG_TARGETS
-from tests.unit.fhir.intake.test_planted_defects import planted
+from tests.unit.fhir.intake.defects import DEFECTS, WRONG_TARGETS, planted
 from tests.unit.fhir.intake.valid import VALID
 
 Json = dict[str, Any]

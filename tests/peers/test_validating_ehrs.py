@@ -17,7 +17,7 @@ from tests.peers.conftest import PATIENTS, PeerSide
 from tests.peers.judgement import TERMINOLOGY
 from tests.peers.program import address, java
 from tests.peers.wire import Wire
-from tests.profiles.test_guide import COMPILED, profile_of
+from tests.profiles.compiled import COMPILED, profile_of
 
 from fundus_relay.adapters.health_record.transaction import FhirTransactionRecord
 from fundus_relay.domain.errors import RecordRefused

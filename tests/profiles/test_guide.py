@@ -9,40 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.profiles.compiled import COMPILED, compiled, needs_the_guide, profile_of
 
 from fundus_relay.domain.values import Json
 from fundus_relay.fhir import names
 from fundus_relay.fhir.capability import capability_statement
-from fundus_relay.fhir.pages import is_overlay
 from fundus_relay.fhir.withdrawn import withdrawn_report
 
 ROOT = Path(__file__).parents[2]
-COMPILED = ROOT / "out" / "profiles" / "fsh-generated" / "resources"
 SHIPPED = ROOT / "service" / "fundus_relay" / "guide" / "compiled"
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.json"))
-PROFILES = {
-    "DiagnosticReport": "screening-report",
-    "Device": "analysis-device",
-    "Media": "published-media",
-    "Provenance": "report-provenance",
-}
-
-pytestmark = pytest.mark.skipif(not COMPILED.is_dir(), reason="out/profiles is not built: `make profiles`")
-
-
-def compiled(kind: str, name: str) -> Json:
-    document: Json = json.loads((COMPILED / f"{kind}-{name}.json").read_text())
-    return document
-
-
-def profile_of(resource: Json) -> Json:
-    kind = resource["resourceType"]
-    if is_overlay(resource):
-        return compiled("StructureDefinition", "overlay-media")
-    if kind != "Observation":
-        return compiled("StructureDefinition", PROFILES[kind])
-    (own,) = (each["code"] for each in resource["code"]["coding"] if each["system"] == names.RESULT_CODES)
-    return compiled("StructureDefinition", own)
+pytestmark = needs_the_guide
 
 
 def emitted() -> list[Any]:

@@ -7,9 +7,8 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from tests.profiles.test_guide import COMPILED, compiled
-from tests.unit.fhir.intake.defects import BOTH, LEAVE_OUT
-from tests.unit.fhir.intake.test_planted_defects import planted
+from tests.profiles.compiled import compiled, needs_the_guide
+from tests.unit.fhir.intake.defects import BOTH, LEAVE_OUT, planted
 from tests.unit.fhir.intake.valid import VALID
 
 from fundus_relay.domain.errors import InvalidResource
@@ -18,7 +17,7 @@ from fundus_relay.fhir.intake.bundle import MAX_ENTRIES
 from fundus_relay.fhir.intake.submission import read_submission
 from fundus_relay.fhir.names import SID_OVERLAY, SNOMED
 
-pytestmark = pytest.mark.skipif(not COMPILED.is_dir(), reason="out/profiles is not built: `make profiles`")
+pytestmark = needs_the_guide
 
 BASES: dict[str, Json] = {
     "accepted-media": VALID["Media"],

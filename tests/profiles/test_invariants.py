@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.golden.stories import STORIES, golden
-from tests.profiles.test_guide import COMPILED, compiled, profile_of
+from tests.profiles.compiled import COMPILED, compiled, needs_the_guide, profile_of
 from tests.profiles.test_intake import AN_OBSERVATION, BASES, TWO_EYES, an_entry
 
 from fundus_relay.domain.values import Json
@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 FHIRPATH = HERE.parent / "peers" / "router" / "node_modules" / ".installed"
 
 pytestmark = [
-    pytest.mark.skipif(not COMPILED.is_dir(), reason="out/profiles is not built: `make profiles`"),
+    needs_the_guide,
     pytest.mark.skipif(not FHIRPATH.exists(), reason="Medplum's FHIRPath is not installed: `make peers`"),
 ]
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from tests.profiles.test_guide import COMPILED, compiled
+from tests.profiles.compiled import COMPILED, compiled
 
 from fundus_relay.domain.values import Json
 from fundus_relay.fhir.definitions import KINDS

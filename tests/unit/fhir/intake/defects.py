@@ -6,9 +6,11 @@ when that is not the place: the element that holds it, a part of it, or a FHIRPa
 
 from __future__ import annotations
 
+import re
+from copy import deepcopy
 from typing import Any
 
-from tests.unit.fhir.intake.valid import A_YEAR, ONE, UNKNOWN, a_narrative, an_extension
+from tests.unit.fhir.intake.valid import A_YEAR, ONE, UNKNOWN, VALID, Json, a_narrative, an_extension
 
 from fundus_relay.fhir.names import SNOMED
 
@@ -306,3 +308,18 @@ UNUSUAL: list[tuple[str, Any]] = [
     ("Bundle.signature.who.reference", "urn:uuid:00000000-0000-4000-8000-00000000000a"),
 ]  # fmt: skip
 """Valid though seldom seen, or wrong by the letter only: `&nbsp;`, and UUIDs that are none or in capitals."""
+
+
+def planted(place: str, value: Any, valid: Json | None = None) -> Json:
+    """The valid resource of the type, unless another is given, with another value at one place."""
+    kind, *steps = re.findall(r"\w+", place)
+    whole = deepcopy(valid or VALID[kind])
+    part: Any = whole
+    keys = [int(step) if step.isdigit() else step for step in steps]
+    for key in keys[:-1]:
+        part = part[key]
+    if value is LEAVE_OUT:
+        del part[keys[-1]]
+    else:
+        part[keys[-1]] = deepcopy(value)
+    return whole

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.unit.fhir.intake.defects import LEAVE_OUT
 
 from fundus_relay.domain.errors import InvalidResource
 from fundus_relay.domain.values import Submitted
@@ -21,7 +22,6 @@ TWICE = [{"system": "urn:s", "value": "1"}, {"system": "urn:s", "value": "1"}]
 P1 = "urn:uuid:00000000-0000-0000-0000-000000000001"
 P2 = "urn:uuid:00000000-0000-0000-0000-000000000002"
 ORDER = "urn:uuid:00000000-0000-0000-0000-000000000003"
-LEAVE_OUT = object()
 
 
 def a_media(**elements: Any) -> Json:

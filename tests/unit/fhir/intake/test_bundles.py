@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.fhir.intake.defects import LEAVE_OUT
 from tests.unit.fhir.intake.sent import (
-    LEAVE_OUT,
     ORDER,
     P1,
     P2,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from copy import deepcopy
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.fhir.intake.defects import DEFECTS, LEAVE_OUT, PARENT, UNUSUAL, WRONG_TARGETS
+from tests.unit.fhir.intake.defects import DEFECTS, LEAVE_OUT, PARENT, UNUSUAL, WRONG_TARGETS, planted
 from tests.unit.fhir.intake.valid import EXAMPLES, VALID, Json, a_narrative
 
 from fundus_relay.domain.errors import InvalidResource, Issue
@@ -18,22 +17,6 @@ from fundus_relay.fhir.intake.invariants import keys
 from fundus_relay.fhir.intake.rules import TYPES
 from fundus_relay.fhir.intake.submission import read_submission
 from fundus_relay.fhir.issue_codes import MEANING
-
-
-def planted(place: str, value: Any, valid: Json | None = None) -> Json:
-    """The valid resource of the type, unless another is given, with another value at one place."""
-    kind, *steps = re.findall(r"\w+", place)
-    whole = deepcopy(valid or VALID[kind])
-    part: Any = whole
-    keys = [int(step) if step.isdigit() else step for step in steps]
-    for key in keys[:-1]:
-        part = part[key]
-    if value is LEAVE_OUT:
-        del part[keys[-1]]
-    else:
-        part[keys[-1]] = deepcopy(value)
-    return whole
-
 
 OTHER_PICTURE = {("Media.content.contentType", "content-type")}
 NARROWER = {

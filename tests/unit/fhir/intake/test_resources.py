@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.fhir.intake.defects import LEAVE_OUT
 from tests.unit.fhir.intake.sent import (
     BOTH,
-    LEAVE_OUT,
     SITE,
     TWICE,
     UNKNOWN,
