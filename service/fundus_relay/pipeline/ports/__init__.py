@@ -1,7 +1,8 @@
 """What the journey needs from the world. Each port is documented here, once.
 
-`Ledger` has no fake: the real one starts in half a second wherever the tests run. The others have a fake in
-`tests/fakes`, proven by the contract suite that the real adapter passes too.
+What is ours has no fake: PostgreSQL (`Ledger`, `Retention`, `Holds`) starts in half a second wherever the tests run,
+and blobs are a folder. The parties outside have one in `tests/fakes`, proven by the contract suite that the real
+adapter passes too.
 """
 
 from __future__ import annotations
