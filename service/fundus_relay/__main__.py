@@ -119,7 +119,9 @@ def _add_retention(parsers: Any) -> None:  # Any: argparse keeps the name of its
 
     export = parsers.add_parser("export", help="everything that is here of a study, as one ZIP; it names the patient")
     export.add_argument("id", help=NAMED)
-    export.add_argument("--to", type=Path, required=True, metavar="FILE", help="where nothing may be yet")
+    export.add_argument(
+        "--to", type=Path, required=True, metavar="FILE", help="where nothing may be yet; - for standard output"
+    )
     export.add_argument("--pictures", action="store_true", help="photographs and pages, too")
     export.set_defaults(run=lambda commands, given: commands.export(given.id, to=given.to, pictures=given.pictures))
 

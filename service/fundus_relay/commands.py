@@ -10,11 +10,12 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict
+from io import RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TextIO, cast
 
 import uvloop
 
@@ -49,6 +50,8 @@ STOP_AT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 TOKEN_PREFIX = "frt_"  # noqa: S105 - what every token begins with
 """By which a scanner for secrets knows one that got into the wrong place."""
 
+
+STANDARD_OUTPUT = Path("-")
 
 PENDING, TOO_EARLY = 3, 4
 """Exit codes of `migrate`: `--check` found something; older versions still run."""
@@ -241,7 +244,11 @@ def show_holds() -> None:
 
 
 def export(name: str, *, to: Path, pictures: bool) -> None:
-    """Write everything that is here of the studies that `name` is of into one ZIP; says how much, and nothing of it."""
+    """Write everything that is here of the studies that `name` is of into one ZIP; says how much, and nothing of it.
+
+    Args:
+        to: a file; or standard output, and then what is said is on standard error.
+    """
     settings = _of_one_that_runs()
     place = Path(settings.blobs.url or settings.data_dir / "blobs")
     if pictures and "://" not in (settings.blobs.url or "") and not place.is_dir():
@@ -250,16 +257,48 @@ def export(name: str, *, to: Path, pictures: bool) -> None:
     for number in {*STOP_AT} - {signal.SIGINT}:  # else the half of it would be left lying about
         signal.signal(number, _interrupt)
 
-    async def write() -> None:
+    async def write(place: Path | BinaryIO, told: TextIO) -> None:
         async with opened_ledger(settings) as (_, pool, clock), opened_history(pool) as history:
             studies = await studies_of(name, PostgresHolds(pool, clock))
             blobs = await blob_store(settings) if pictures else None
-            _print(await write_dossier(studies, history, blobs, clock.now(), to))
+            _print(await write_dossier(studies, history, blobs, clock.now(), place), told)
 
     try:
-        _do(write())
+        if to != STANDARD_OUTPUT:
+            _do(write(to, sys.stdout))
+            return
+        with _standard_output() as stream:
+            _do(write(stream, sys.stderr))
     except OSError as why:
-        raise Failed(f"{to} was not written: {why.strerror or why}") from why
+        what = "standard output" if to == STANDARD_OUTPUT else to
+        raise Failed(f"{what} was not written: {why.strerror or why}") from why
+
+
+@contextmanager
+def _standard_output() -> Iterator[BinaryIO]:
+    """Standard output for us alone: whatever else says something says it on standard error from now on."""
+    if sys.stdout.isatty():
+        raise Failed("standard output is a terminal: let it go on into a file or a program")
+    own = os.dup(1)
+    os.dup2(2, 1)
+    with open(own, "wb", buffering=0) as stream:  # noqa: PTH123 - a descriptor, no path
+        yield cast("BinaryIO", _Whole(stream))
+
+
+class _Whole:
+    """A pipe takes what it has room for; this writes all of it, and keeps nothing for later."""
+
+    def __init__(self, stream: RawIOBase) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes) -> int:
+        left = memoryview(data)
+        while left:
+            left = left[self._stream.write(left) or 0 :]
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is left."""
 
 
 def _interrupt(*_: object) -> None:
@@ -302,8 +341,8 @@ def _of_one_that_runs() -> Storage:
     return settings
 
 
-def _print(row: Parked | PutOff | Census | Released | Held | Hold | Exported) -> None:
-    print(json.dumps(asdict(row), default=str))
+def _print(row: Parked | PutOff | Census | Released | Held | Hold | Exported, to: TextIO | None = None) -> None:
+    print(json.dumps(asdict(row), default=str), file=to)
 
 
 def _do(work: Coroutine[Any, Any, None]) -> None:  # Any: what a coroutine is sent, which is nothing

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 import os
 import signal
+import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 import pytest
 from tests.flow.aging import come_to_the_present, grow_older
@@ -199,6 +201,66 @@ async def test_a_patient_who_came_again_and_again_by_an_identifier_is_one(
     with ZipFile(to) as zip:
         kinds = [each["resourceType"] for each in lines(zip, "resources")]
         assert sorted(kinds) == ["Media", "Patient", "Patient", "ServiceRequest", "Task"]
+
+
+async def streamed(environment: dict[str, str], *arguments: str, into: int = subprocess.PIPE) -> tuple[int, bytes, str]:
+    """Exit code of an export to standard output, and what came there and at standard error."""
+    command = ("-m", "fundus_relay", "export", *arguments, "--to", "-")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, env=environment, stdout=into, stderr=subprocess.PIPE
+    )
+    out, said = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return process.returncode, out, said.decode()
+
+
+async def test_an_export_goes_to_standard_output_and_nothing_else_does(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await world.finish()
+
+    code, out, said = await streamed(environment, taken.resource["id"], "--pictures")
+
+    with ZipFile(io.BytesIO(out)) as zip:
+        assert zip.testzip() is None
+        manifest = json.loads(zip.read("manifest.json"))
+        assert {each["name"] for each in manifest["files"]} == set(zip.namelist()) - {"manifest.json"}
+        assert EYE in [zip.read(name) for name in zip.namelist()]
+        assert out.startswith(b"PK") and out.endswith(zip.comment)
+    assert (code, json.loads(said)["studies"]) == (0, 1)
+
+    with (tmp_path / "both").open("wb") as file:  # behind what is there already, where nothing can be mended
+        file.write(b"before")
+        file.flush()
+        code, _, _ = await streamed(
+            environment, taken.resource["id"], into=os.open(file.name, os.O_WRONLY | os.O_APPEND)
+        )
+    with ZipFile(tmp_path / "both") as zip:
+        assert (code, zip.testzip()) == (0, None)
+
+
+async def test_an_export_to_standard_output_that_fails_leaves_no_zip(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    assert (await streamed(environment, "nobody"))[:2] == (1, b"")
+
+    async with connected(world.pool) as elsewhere:
+        await elsewhere.execute("lock table legal_hold")  # so that it is in the middle
+        command = ("-m", "fundus_relay", "export", taken.resource["id"], "--to", "-")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert process.stdout is not None
+        begun = await asyncio.wait_for(process.stdout.readexactly(2), 30)
+        process.send_signal(signal.SIGTERM)
+        half = begun + await asyncio.wait_for(process.stdout.read(), 30)
+        code = await process.wait()
+
+    assert (code, begun) == (130, b"PK")
+    with pytest.raises(BadZipFile):
+        ZipFile(io.BytesIO(half))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

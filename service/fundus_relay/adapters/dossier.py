@@ -1,7 +1,8 @@
 """One ZIP with everything that is here of some studies. It names the patient, by its nature: nobody else may read it.
 
 How this works. It is written beside its place, under a name of its own and readable by its owner alone, and moved
-there when it is whole. Each file's SHA-256 is in the manifest, which comes last.
+there when it is whole. Each file's SHA-256 is in the manifest, which comes last. Into a stream it goes piece by
+piece; one that fails on the way has no directory, so that nobody takes the half of it for the whole.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from fundus_relay import __version__
@@ -82,19 +83,42 @@ class _Book:
 
 
 async def write_dossier(
-    studies: Sequence[str], history: History, blobs: Blobs | None, at: datetime, to: Path
+    studies: Sequence[str], history: History, blobs: Blobs | None, at: datetime, to: Path | BinaryIO
 ) -> Exported:
-    """Write the ZIP to `to`, where nothing may be yet.
+    """Write the ZIP to `to`: a path, where nothing may be yet, or a stream.
 
     Args:
         blobs: with photographs and pages, too.
 
     Raises:
         FileExistsError, or another OSError of the place.
-        StoreUnavailable: database or blob store went away; nothing is left behind.
+        StoreUnavailable: database or blob store went away; nothing is left behind, or of a stream no ZIP.
     """
-    with _placed(to) as file, ZipFile(file, "w") as zip:
-        return await _write(studies, history, blobs, _Book(zip, at))
+    if isinstance(to, Path):
+        with _placed(to) as file, ZipFile(file, "w") as zip:
+            return await _write(studies, history, blobs, _Book(zip, at))
+    onward = _Onward(to)
+    with ZipFile(cast("BinaryIO", onward), "w") as zip:  # it writes, and finds that it can do nothing else
+        try:
+            return await _write(studies, history, blobs, _Book(zip, at))
+        except BaseException:
+            onward.is_given_up = True
+            raise
+
+
+class _Onward:
+    """A stream that is only written to, whatever it is: nothing is mended at a place that has gone by."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.is_given_up = False
+
+    def write(self, data: bytes) -> int:
+        return len(data) if self.is_given_up else self._stream.write(data)
+
+    def flush(self) -> None:
+        if not self.is_given_up:
+            self._stream.flush()
 
 
 @contextmanager
