@@ -107,12 +107,16 @@ def _add_retention(parsers: Any) -> None:  # Any: argparse keeps the name of its
     hold.add_argument("id", help=NAMED)
     hold.add_argument("--why", default="", help="words for whoever looks later; kept in the database, never logged")
     hold.add_argument("--who", help="in whose name; the user's by default")
-    hold.set_defaults(run=lambda commands, given: commands.hold(given.id, who=given.who, why=given.why))
+    hold.add_argument("--reference", default="", metavar="CASE", help="of this hold: a study may be held for several")
+    hold.set_defaults(
+        run=lambda commands, given: commands.hold(given.id, who=given.who, why=given.why, reference=given.reference)
+    )
 
-    unhold = parsers.add_parser("unhold", help="end that: what is old enough goes in the next minutes")
+    unhold = parsers.add_parser("unhold", help="end that: what nothing else holds and is old enough goes by the minute")
     unhold.add_argument("id", help=NAMED)
     unhold.add_argument("--who", help="in whose name; the user's by default")
-    unhold.set_defaults(run=lambda commands, given: commands.unhold(given.id, who=given.who))
+    unhold.add_argument("--reference", default="", metavar="CASE", help="that the hold was placed with, if any")
+    unhold.set_defaults(run=lambda commands, given: commands.unhold(given.id, who=given.who, reference=given.reference))
 
     holds = parsers.add_parser("holds", help="what is held, since when, by whom and why")
     holds.set_defaults(run=lambda commands, _: commands.show_holds())

@@ -212,21 +212,27 @@ def release(id: str | None, *, reason: str | None, pay_again: bool) -> None:
     _do(let_go())
 
 
-def hold(name: str, *, who: str | None, why: str) -> None:
+def hold(name: str, *, who: str | None, why: str, reference: str) -> None:
     """Keep everything of the studies that `name` is of, however old."""
 
     async def keep(holds: PostgresHolds) -> None:
-        _print(await hold_studies(name, holds, who=who or _user(), why=why))
+        held = await hold_studies(name, holds, who=who or _user(), why=why, reference=reference)
+        _print(held)
+        if gone := len(held.studies) - held.held:
+            raise Failed(f"{gone} of these studies were purged in this very moment: nothing of them is left to hold")
 
     _with_holds(keep)
 
 
-def unhold(name: str, *, who: str | None) -> None:
+def unhold(name: str, *, who: str | None, reference: str) -> None:
     """End that."""
 
     async def end(holds: PostgresHolds) -> None:
-        ended = await unhold_studies(name, holds, who=who or _user())
+        ended = await unhold_studies(name, holds, who=who or _user(), reference=reference)
         _print(ended)
+        if not ended.count and ended.held:
+            others = {repr(each.reference) for each in await holds.standing() if each.study in ended.studies}
+            raise Failed(f"that is held by another --reference: {', '.join(sorted(others))}")
         if not ended.count:
             raise Failed("that is not held")
 

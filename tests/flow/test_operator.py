@@ -92,24 +92,28 @@ async def test_where_no_database_is_an_operator_is_not_told_that_nothing_waits(
     assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []
 
 
-@pytest.mark.parametrize("kind", ["", "Media/"])
-async def test_an_operator_holds_a_study_by_whatever_is_at_hand(
-    environment: dict[str, str], ledger: PostgresLedger, kind: str
+async def test_an_operator_holds_a_study_by_whatever_is_at_hand_and_for_several_cases(
+    environment: dict[str, str], ledger: PostgresLedger
 ) -> None:
     image = await add_image(ledger, state=ImageState.ANSWERED, sha256="ab" * 32, media_id="m1")
     async with ledger.transaction() as tx:
         media = {"resourceType": "Media", "id": "m1", "content": {"url": f"Binary/{'ab' * 32}"}}
         await tx.resources.put({**media, "subject": {"reference": "Patient/7"}})
 
-    held = await said(environment, "hold", f"{kind}m1", "--why", "a letter of 3 May", "--who", "legal")
-    assert held == [{"studies": [image.study_id], "count": 1}]
+    held = await said(environment, "hold", "Media/m1", "--why", "a letter of 3 May", "--who", "legal")
+    assert held == [{"studies": [image.study_id], "count": 1, "held": 1}]
     assert (await said(environment, "hold", "Patient/7"))[0]["count"] == 0  # it is the same study
+    for_a_case = ("m1", "--reference", "case 2")
+    assert (await said(environment, "hold", *for_a_case, "--why", "a trial"))[0]["count"] == 1
 
-    (standing,) = await said(environment, "holds")
+    standing, of_the_case = await said(environment, "holds")
+    assert (of_the_case["study"], of_the_case["reference"], of_the_case["why"]) == (image.study_id, "case 2", "a trial")
     assert (standing["study"], standing["who"], standing["why"]) == (image.study_id, "legal", "a letter of 3 May")
     assert standing["media"] == ["m1"]
 
-    assert (await said(environment, "unhold", image.id))[0]["count"] == 1
+    assert await said(environment, "unhold", image.id) == [{"studies": [image.study_id], "count": 1, "held": 1}]
+    assert (await said(environment, "unhold", image.id, code=1))[0]["count"] == 0  # the case's stands
+    assert (await said(environment, "unhold", *for_a_case))[0]["held"] == 0
     assert await said(environment, "holds") == []
     assert (await said(environment, "unhold", image.study_id, code=1))[0]["count"] == 0
     await said(environment, "hold", "nobody-knows-this", code=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,7 +26,7 @@ from fundus_relay.domain.values import Accepted
 from fundus_relay.fhir.pages import blob_of
 from fundus_relay.pipeline.collect import discard_condemned
 from fundus_relay.pipeline.kept import make_sure
-from fundus_relay.pipeline.operator import hold, unhold
+from fundus_relay.pipeline.operator import NothingOfThatName, hold, unhold
 from fundus_relay.pipeline.purge import Purge
 
 EYE, OTHER_EYE = a_jpeg(noise=21), a_jpeg(noise=22)
@@ -156,6 +156,60 @@ async def test_what_is_held_stays_until_the_hold_ends(world: World, tmp_path: Pa
     await purge(world, everything)
     assert await world.images() == []
     assert files_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("lifted", [("", "case 2", "case 3"), ("case 3", "", "case 2")])
+async def test_what_is_held_for_several_reasons_stays_until_the_last_of_them_is_lifted(
+    world: World, tmp_path: Path, lifted: tuple[str, ...]
+) -> None:
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await world.finish()
+    holds, name = PostgresHolds(world.pool, world.clock), f"Media/{taken.resource['id']}"
+    for reference in ("", "case 2", "case 3"):
+        await hold(name, holds, who="legal", why=f"because of {reference}", reference=reference)
+    assert (await hold(name, holds, who="somebody", why="else", reference="case 2")).count == 0
+    assert [(each.reference, each.why) for each in await holds.standing()] == [
+        ("", "because of "),
+        ("case 2", "because of case 2"),
+        ("case 3", "because of case 3"),
+    ]
+    everything = {**PIXELS, Kept.LEDGER: timedelta(days=366)}
+    await grow_older(world, tmp_path, timedelta(days=5000))
+
+    for number, reference in enumerate(lifted):
+        await purge(world, everything)
+        assert await marks(world) == [(False, False)]
+        assert await as_older_versions_see_it(world) == 1
+        assert (await unhold(name, holds, who="legal", reference=reference)).held == (number < 2)
+
+    assert await holds.standing() == []
+    await purge(world, everything)
+    assert await world.images() == []
+    assert files_of(tmp_path) == []
+
+
+async def as_older_versions_see_it(world: World) -> int:
+    """How many holds stand for a version from before 0009, which knows one a study."""
+    async with connected(world.pool) as connection:
+        found = await connection.execute("select count(*) from legal_hold where ended_at is null")
+        row = await found.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def test_a_hold_that_comes_when_all_is_purged_says_that_nothing_is_left(world: World, tmp_path: Path) -> None:
+    (taken,) = await world.accept(await a_photograph(world, EYE))
+    await world.finish()
+    await grow_older(world, tmp_path, timedelta(days=5000))
+
+    class Late(PostgresHolds):
+        async def studies_of(self, name: str) -> Sequence[str]:
+            found = await super().studies_of(name)
+            await purge(world, {Kept.LEDGER: timedelta(days=366)})
+            return found
+
+    with pytest.raises(NothingOfThatName, match="nothing is left to hold"):
+        await hold(f"Media/{taken.resource['id']}", Late(world.pool, world.clock), who="legal", why="")
 
 
 @pytest.mark.parametrize("kept", PIXELS)

@@ -43,22 +43,31 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Studies that a name leads to, and how many of them were held, or let go, just now."""
+    """Studies that a name leads to, how many holds of them were placed, or ended, just now, and how many are held."""
 
     studies: Sequence[str]
     count: int
+    held: int
 
 
-async def hold(name: str, holds: Holds, *, who: str, why: str) -> Held:
-    """Keep everything of the studies that something is of until `unhold`. Raises NothingOfThatName."""
+async def hold(name: str, holds: Holds, *, who: str, why: str, reference: str = "") -> Held:
+    """Keep everything of the studies that something is of until `unhold`, by the same reference.
+
+    Raises:
+        NothingOfThatName: there is none, or all of them were purged in this very moment.
+    """
     studies = await studies_of(name, holds)
-    return Held(studies, await holds.hold(studies, who, why))
+    changed = await holds.hold(studies, who, why, reference)
+    if not changed.held:
+        raise NothingOfThatName("nothing is left to hold: all of it was purged in this very moment")
+    return Held(studies, changed.count, changed.held)
 
 
-async def unhold(name: str, holds: Holds, *, who: str) -> Held:
-    """End that. Raises NothingOfThatName."""
+async def unhold(name: str, holds: Holds, *, who: str, reference: str = "") -> Held:
+    """End that; what is held by other references stays so. Raises NothingOfThatName."""
     studies = await studies_of(name, holds)
-    return Held(studies, await holds.end(studies, who))
+    changed = await holds.end(studies, who, reference)
+    return Held(studies, changed.count, changed.held)
 
 
 async def studies_of(name: str, holds: Holds) -> Sequence[str]:

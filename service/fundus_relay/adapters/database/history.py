@@ -36,7 +36,8 @@ ROWS = {
     "acquisitions": "select to_jsonb(acquisition) as row from acquisition where study_id = %(study)s order by asked_at",
     "deliveries": "select to_jsonb(delivery) - 'resources' as row from delivery where study_id = %(study)s"
     " order by revision, destination",
-    "holds": "select to_jsonb(legal_hold) as row from legal_hold where study_id = %(study)s order by id",
+    "holds": "select to_jsonb(legal_hold) || jsonb_build_object('ended_at', nullif(ended_at, 'infinity')) as row"
+    " from legal_hold where study_id = %(study)s order by id",
     "journal": "select to_jsonb(transition) as row from transition where subject_id in ("
     " select %(study)s::uuid union all select id from image where study_id = %(study)s"
     " union all select id from delivery where study_id = %(study)s"

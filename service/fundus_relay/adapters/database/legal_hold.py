@@ -1,11 +1,16 @@
-"""Studies that are held by order: nothing of them is purged. Who, when and why stays, also when a hold has ended."""
+"""Studies that are held by order: nothing of them is purged. Who, when and why stays, also when a hold has ended.
+
+How this works. A study may be held several times, each with a reference of its own, and is held while any of them
+stands. Versions before 0009 know one hold a study, that without an end; so one of several that stand has none, the
+others end at infinity, and when that one is lifted another takes its place in the same commit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from fundus_relay.pipeline.ports import Clock, Hold
+from fundus_relay.pipeline.ports import Changed, Clock, Hold
 
 from .pool import Connection, Pool, connected, rows_of
 from .resources import StoredResources
@@ -33,10 +38,32 @@ _STUDIES = """
                           and image_media ->> image.id::text = media.id)
 """
 
-_HOLD = """
-    insert into legal_hold (study_id, at, who, why) select id, %s, %s, %s from study where id = any(%s)
-        on conflict (study_id) where ended_at is null do nothing returning study_id
-"""
+STANDS = "coalesce(ended_at, 'infinity') = 'infinity'"
+
+_HOLD = f"""
+    insert into legal_hold (study_id, at, who, why, reference, ended_at)
+    select id, %(at)s, %(who)s, %(why)s, %(reference)s,
+           case when exists (select from legal_hold where study_id = study.id and ended_at is null)
+                then 'infinity'::timestamptz end
+      from study
+     where id = any(%(studies)s)
+       and not exists (select from legal_hold where study_id = study.id and reference = %(reference)s and {STANDS})
+    returning id
+"""  # noqa: S608 - of a constant
+
+_END = f"""
+    update legal_hold set ended_at = %(at)s, ended_by = %(who)s
+     where study_id = any(%(studies)s) and reference = %(reference)s and {STANDS}
+    returning id
+"""  # noqa: S608 - of a constant
+
+_NEXT = f"""
+    update legal_hold set ended_at = null where id in (
+        select min(id) from legal_hold where study_id = any(%(studies)s) and {STANDS}
+         group by study_id having bool_and(ended_at is not null))
+"""  # noqa: S608 - of a constant
+
+_HELD = f"select count(distinct study_id) as count from legal_hold where study_id = any(%(studies)s) and {STANDS}"  # noqa: S608 - of a constant
 
 _GOING = """
     select discard.sha256 from discard
@@ -66,13 +93,13 @@ _PAGES_GOING = """
 """
 """The same of pages: as they were before they said that they are purged."""
 
-_HOLDS = """
-    select legal_hold.study_id::text as study, at, who, why,
+_HOLDS = f"""
+    select legal_hold.study_id::text as study, at, who, why, reference,
            array(select media_id from image where image.study_id = legal_hold.study_id order by arrival) as media,
            array(select id::text from submission where submission.study_id = legal_hold.study_id
                   order by accepted_at, id) as tasks
-      from legal_hold where ended_at is null order by at, id
-"""
+      from legal_hold where {STANDS} order by at, id
+"""  # noqa: S608 - of a constant
 
 
 class PostgresHolds:
@@ -93,27 +120,34 @@ class PostgresHolds:
         async with connected(self._pool) as connection:
             return sorted(str(row["id"]) for row in await rows_of(connection, _STUDIES, given))
 
-    async def hold(self, study_ids: Sequence[str], who: str, why: str) -> int:
+    async def hold(self, study_ids: Sequence[str], who: str, why: str, reference: str) -> Changed:
+        given = {"studies": list(study_ids), "at": self._clock.now(), "who": who, "why": why, "reference": reference}
         async with connected(self._pool) as connection:
             # whoever purges one of them has it locked: what is held after this is there, or was gone before
-            await connection.execute("select from study where id = any(%s) order by id for update", [list(study_ids)])
-            held = await rows_of(connection, _HOLD, [self._clock.now(), who, why, list(study_ids)])
-            await _keep_what_is_there(connection, {"studies": list(study_ids)})
-            return len(held)
+            await _lock(connection, given)
+            held = await rows_of(connection, _HOLD, given)
+            await _keep_what_is_there(connection, given)
+            return Changed(len(held), await _held(connection, given))
 
-    async def end(self, study_ids: Sequence[str], who: str) -> int:
+    async def end(self, study_ids: Sequence[str], who: str, reference: str) -> Changed:
+        given = {"studies": list(study_ids), "at": self._clock.now(), "who": who, "reference": reference}
         async with connected(self._pool) as connection:
-            ended = await rows_of(
-                connection,
-                "update legal_hold set ended_at = %s, ended_by = %s where study_id = any(%s) and ended_at is null"
-                " returning id",
-                [self._clock.now(), who, list(study_ids)],
-            )
-            return len(ended)
+            await _lock(connection, given)
+            ended = await rows_of(connection, _END, given)
+            await connection.execute(_NEXT.encode(), given)
+            return Changed(len(ended), await _held(connection, given))
 
     async def standing(self) -> Sequence[Hold]:
         async with connected(self._pool) as connection:
             return [Hold(**row) for row in await rows_of(connection, _HOLDS)]
+
+
+async def _lock(connection: Connection, of: Mapping[str, object]) -> None:
+    await connection.execute("select from study where id = any(%(studies)s) order by id for update", of)
+
+
+async def _held(connection: Connection, of: Mapping[str, object]) -> int:
+    return int((await rows_of(connection, _HELD, of))[0]["count"])
 
 
 async def _keep_what_is_there(connection: Connection, of: Mapping[str, object]) -> None:

@@ -20,6 +20,7 @@ from fundus_relay.fhir.pages import blob_of, purged
 from fundus_relay.pipeline.ports import Clock, Condemned, Old
 
 from .ledger_purge import purge_ledger, purge_leftovers
+from .legal_hold import STANDS
 from .pool import Connection, Pool, connected, rows_of
 from .resources import StoredResources
 from .retained import condemn, place
@@ -49,7 +50,7 @@ _TAKEN = "select id, sha256, kept from discard where done_at is null order by id
 _MAY_GO = f"""
     select id from study
      where id = any(%(studies)s) and opened_at < %(before)s
-       and not exists (select from legal_hold where study_id = study.id and ended_at is null)
+       and not exists (select from legal_hold where study_id = study.id and {STANDS})
        and not exists (select from study_look where study_id = study.id)
        and not exists (select from submission where study_id = study.id and accepted_at >= %(before)s)
        and not exists (select from image where study_id = study.id

@@ -16,12 +16,12 @@ from fundus_relay.tracing import Tracer
 from .account import Account
 from .ledger import Census, Job, Ledger, Parked, PutOff, Resources, Transaction
 from .outside import Analyser, Blobs, Clock, Draft, HandIn, HealthRecord, ImageArchive, StudyArchive
-from .retention import Condemned, Hold, Holds, Old, Retention
+from .retention import Changed, Condemned, Hold, Holds, Old, Retention
 
 __all__ = [
-    "Account", "Analyser", "Blobs", "Census", "Clock", "Condemned", "Draft", "HandIn", "HealthRecord", "Hold", "Holds",
-    "ImageArchive", "Job", "Ledger", "Old", "Parked", "Ports", "PutOff", "Resources", "Retention", "StudyArchive",
-    "Transaction",
+    "Account", "Analyser", "Blobs", "Census", "Changed", "Clock", "Condemned", "Draft", "HandIn", "HealthRecord",
+    "Hold", "Holds", "ImageArchive", "Job", "Ledger", "Old", "Parked", "Ports", "PutOff", "Resources", "Retention",
+    "StudyArchive", "Transaction",
 ]  # fmt: skip
 
 

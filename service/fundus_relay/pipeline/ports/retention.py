@@ -87,7 +87,7 @@ class Hold:
     """A study of which nothing is purged.
 
     Attributes:
-        why: as somebody typed it; never logged.
+        why, reference: as somebody typed them; never logged. A study is held once by each reference.
         media, tasks: ids of the Media that are in it, and of the Tasks that tell of it.
     """
 
@@ -95,8 +95,17 @@ class Hold:
     at: datetime
     who: str
     why: str
+    reference: str
     media: Sequence[str]
     tasks: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """How many holds were placed, or ended, and how many of the studies are held now, by whatever reference."""
+
+    count: int
+    held: int
 
 
 class Holds(Protocol):
@@ -111,14 +120,14 @@ class Holds(Protocol):
         """
         ...
 
-    async def hold(self, study_ids: Sequence[str], who: str, why: str) -> int:
-        """Hold those that are not held yet; returns how many."""
+    async def hold(self, study_ids: Sequence[str], who: str, why: str, reference: str) -> Changed:
+        """Hold those that are not held by this reference yet. A study that is not there any more is not held."""
         ...
 
-    async def end(self, study_ids: Sequence[str], who: str) -> int:
-        """End the holds of these; returns how many. What is old enough may go at once."""
+    async def end(self, study_ids: Sequence[str], who: str, reference: str) -> Changed:
+        """End the holds of these by this reference. Of what nothing else holds, what is old enough may go at once."""
         ...
 
     async def standing(self) -> Sequence[Hold]:
-        """All that are held, longest first."""
+        """All holds that stand, longest first."""
         ...
