@@ -21,9 +21,11 @@ from tests.flow.test_operator import said
 from tests.flow.world import LEFT, World, a_photograph
 from tests.unit.imaging.pictures import a_jpeg
 
+from fundus_relay.adapters.database.legal_hold import PostgresHolds
 from fundus_relay.adapters.database.pool import connected
 from fundus_relay.domain.policy import Kept
 from fundus_relay.domain.values import Entry
+from fundus_relay.pipeline.operator import hold
 from fundus_relay.pipeline.purge import Purge
 
 EYE, OTHER_EYE = a_jpeg(noise=51), a_jpeg(noise=52)
@@ -59,6 +61,8 @@ async def test_everything_of_a_study_is_in_one_file_and_nothing_of_it_on_the_scr
     await world.accept(type(photograph)(corrected, method="PUT", picture=photograph.picture, element="Media"))
     await world.finish()
     await world.accept(await a_photograph(world, OTHER_EYE))  # of another study
+    for reference in ("", "case 2"):
+        await hold("Media/m1", PostgresHolds(world.pool, world.clock), who="legal", why="", reference=reference)
     to = tmp_path / "for-the-auditor.zip"
 
     (told,) = await said(environment, "export", "Media/m1", "--to", str(to), "--pictures")
@@ -82,6 +86,8 @@ async def test_everything_of_a_study_is_in_one_file_and_nothing_of_it_on_the_scr
         assert [each["state"] for each in lines(zip, "deliveries")] == ["confirmed", "confirmed"]
         assert all(each["remote_id"] for each in lines(zip, "deliveries"))
         assert {each["revision"] for each in lines(zip, "delivered")} == {1, 2}
+        holds = [(each["reference"], each["ended_at"]) for each in lines(zip, "holds")]
+        assert holds == [("", None), ("case 2", None)]
         (image,) = lines(zip, "images")
         assert image["analysis"]["kind"] == "graded"
         moves = [each["to_state"] for each in lines(zip, "journal") if each["subject"] == "image"]
