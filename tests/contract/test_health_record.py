@@ -40,7 +40,9 @@ from fundus_relay.adapters.health_record.transaction import FhirTransactionRecor
 from fundus_relay.demonstration.ehr import demonstration_ehr
 from fundus_relay.domain.errors import RecordCredentialsRefused, RecordRefused, RecordUnavailable
 from fundus_relay.domain.laterality import Laterality
-from fundus_relay.domain.values import Json, Written
+from fundus_relay.domain.packed import Packed
+from fundus_relay.domain.values import Json, Pages, Written
+from fundus_relay.fhir.earlier import earlier_of
 from fundus_relay.fhir.pages import is_overlay
 from fundus_relay.pipeline.ports import HealthRecord
 from fundus_relay.settings import Destination
@@ -542,6 +544,105 @@ async def test_an_ehr_that_wants_no_pages_gets_none(ehr: EhrSide) -> None:
     (report,) = await ehr.held("DiagnosticReport")
     assert "presentedForm" not in report
     assert len(report["media"]) == len(await ehr.held("Media")) == 1
+
+
+# ------------------------------------------------------------------------------------- what cannot be drawn again
+
+
+def drawn_before(said: Sequence[Json]) -> Sequence[Json]:
+    """A second revision, of both eyes, for which the first eye could not be drawn again, nor its page be kept."""
+    (right, left), made = BOTH_EYES.images, BOTH_EYES.made
+    earlier = earlier_of(right.media_id, Packed.of(said), BOTH_EYES.told().resources)
+    assert earlier is not None
+    pages = Pages(made.sheet, {left.id: made.overlays[left.id]}, (right.id,), {right.id: earlier})
+    return replace(BOTH_EYES, pages=pages).told(revision=2, issued=LATER).resources
+
+
+async def drawings(ehr: EhrSide) -> list[Json]:
+    return [each for each in await ehr.held("Media") if is_overlay(each)]
+
+
+async def links(ehr: EhrSide) -> set[str]:
+    (report,) = await ehr.held("DiagnosticReport")
+    return {each["link"]["reference"].removeprefix("Media/") for each in report["media"]}
+
+
+@pytest.mark.parametrize("carriage", ["inline", "binary", "link"])
+async def test_a_drawing_that_is_not_here_any_more_is_left_alone(ehr: EhrSide, carriage: str) -> None:
+    await ehr.keep_pages(BOTH_EYES)
+    record, first = ehr.taking(pdf=carriage, overlays=carriage), ONE_EYE.told().resources
+    await record.publish(first, revision=1)
+    (before,) = await drawings(ehr)
+    shown = await ehr.file_of(before["content"])
+
+    for _ in range(2):
+        await record.publish(drawn_before(first), revision=2)
+
+    assert before in await drawings(ehr)
+    assert await ehr.file_of(before["content"]) == shown
+    assert await links(ehr) == {each["id"] for each in await ehr.held("Media")}
+    assert (await ehr.counts())["Provenance"] == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"data": "AAAA"},
+        {"url": "https://files.ehr.test/x?signed=9"},
+        {"url": "{base}/Binary/{page}"},
+        {"url": "{base}/Binary/{page}/_history/1"},
+    ],
+    ids=["no-hash", "elsewhere", "in-full", "a-version"],
+)
+async def test_an_ehr_may_show_a_drawing_in_its_own_way(ehr: EhrSide, content: Json) -> None:
+    await ehr.keep_pages(BOTH_EYES)
+    record, first = ehr.taking(overlays="binary"), ONE_EYE.told().resources
+    await record.publish(first, revision=1)
+    (before,) = await drawings(ehr)
+    page = before["content"]["url"].removeprefix("Binary/")
+    told = {name: value.format(base=f"{ehr.url}/fhir", page=page) for name, value in content.items()}
+    await ehr.put({**before, "content": {"contentType": "image/jpeg", **told}})
+
+    await record.publish(drawn_before(first), revision=2)
+
+    assert before["id"] in await links(ehr)
+
+
+@pytest.mark.parametrize("lost", ["Media", "Binary"])
+async def test_a_drawing_that_goes_while_a_report_is_written_is_missed(ehr: EhrSide, lost: str) -> None:
+    await ehr.keep_pages(BOTH_EYES)
+    first = ONE_EYE.told().resources
+    await ehr.taking(overlays="binary").publish(first, revision=1)
+    (before,) = await drawings(ehr)
+    place = f"Media/{before['id']}" if lost == "Media" else before["content"]["url"]
+
+    async def lose(answer: httpx.Response) -> None:
+        if answer.request.method == "POST":
+            (await ehr.client.delete(f"{ehr.url}/fhir/{place}")).raise_for_status()
+
+    async with httpx.AsyncClient(trust_env=False, timeout=20, event_hooks={"response": [lose]}) as forgetful:
+        destination = Destination(base_url=f"{ehr.url}/fhir", overlays="binary")  # type: ignore[arg-type]  # by its name
+        with pytest.raises(RecordUnavailable, match="read-back: a picture with boxes is missing"):
+            await FhirTransactionRecord(destination, forgetful, ehr.blobs).publish(drawn_before(first), revision=2)
+    await ehr.taking(overlays="binary").publish(drawn_before(first), revision=2)
+
+    assert before["id"] not in await links(ehr)
+    assert len(await links(ehr)) == 3
+    assert [each["status"] for each in await drawings(ehr) if each["id"] == before["id"]] == (
+        [] if lost == "Media" else ["entered-in-error"]
+    )
+
+
+async def test_a_signed_report_is_confirmed_whatever_became_of_its_drawing(ehr: EhrSide) -> None:
+    await ehr.keep_pages(BOTH_EYES)
+    first = ONE_EYE.told().resources
+    await ehr.record.publish(first, revision=1)
+    (before,) = await drawings(ehr)
+    await ehr.record.publish(drawn_before(first), revision=2)
+    await ehr.sign()
+    await ehr.client.delete(f"{ehr.url}/fhir/Media/{before['id']}")
+
+    assert not (await ehr.record.publish(drawn_before(first), revision=2)).superseded
 
 
 # ------------------------------------------------------------------------------------------- what else an EHR may do

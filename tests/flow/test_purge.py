@@ -307,8 +307,8 @@ async def test_a_photograph_that_comes_late_revises_a_report_whose_pixels_are_go
     await world.finish()
 
     report = await world.report()
-    assert "could not be shown" in report["conclusion"]
-    assert len(report["media"]) == 3  # two photographs, and a drawing of the one that is here
+    assert "cannot be drawn again" in report["conclusion"]
+    assert len(report["media"]) == 4  # two photographs, a drawing of the one that is here, and the one that the EHR has
     assert world.analyser.times_paid == 2
     assert len(await world.photographs()) == 2
     await purge(world)

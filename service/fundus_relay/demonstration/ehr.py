@@ -69,7 +69,7 @@ class Ehr:
             Route("/fhir/metadata", _metadata),
             Route("/fhir/{kind}", self.type_level, methods=["GET", "POST"]),
             Route("/fhir/{kind}/_search", self.search_by_form, methods=["POST"]),
-            Route("/fhir/{kind}/{id}", self.instance, methods=["GET", "PUT"]),
+            Route("/fhir/{kind}/{id}", self.instance, methods=["GET", "PUT", "DELETE"]),
             Route("/fhir/{kind}/{id}/_history/{version:int}", self.vread),
         ]
         return Starlette(routes=routes, exception_handlers={Refused: _refused})
@@ -106,6 +106,9 @@ class Ehr:
         key = f"{request.path_params['kind']}/{request.path_params['id']}"
         if request.method == "GET":
             return _fhir(self.store.read(key))
+        if request.method == "DELETE":
+            self.store.delete(key)
+            return Response(status_code=204)
         ask = {"method": "PUT", "url": key}
         if if_match := request.headers.get("if-match"):
             ask["ifMatch"] = if_match

@@ -37,6 +37,7 @@ class Store:
 
     def __init__(self, file: Path | None) -> None:
         self._versions: dict[str, list[Json]] = {}
+        self._deleted: set[str] = set()
         self._numbers = 0
         self._db = sqlite3.connect(file or ":memory:", isolation_level=None, check_same_thread=False)
         self._db.execute("create table if not exists version (key text, number integer, body text)")
@@ -48,6 +49,8 @@ class Store:
 
     def read(self, key: str, version: int | None = None) -> Json:
         versions = self._versions.get(key, [])
+        if not versions and key in self._deleted:
+            raise Refused(410, "deleted", f"HAPI-0387: Resource was deleted: {key}")
         if not versions or (version is not None and not 1 <= version <= len(versions)):
             raise Refused(404, "not-found", f"Resource {key} is not known")
         return versions[-1 if version is None else version - 1]
@@ -92,6 +95,11 @@ class Store:
         """Lose a resource, as no server should."""
         self._versions.pop(key, None)
         self._db.execute("delete from version where key = ?", [key])
+
+    def delete(self, key: str) -> None:
+        """Let a resource go for good, whatever refers to it; whoever asks for it hears so."""
+        self.forget(key)
+        self._deleted.add(key)
 
     def transact(self, entries: Sequence[Json]) -> list[Json]:
         """Do all of them or none; returns the stored resources with the status of each, in request order."""

@@ -101,7 +101,9 @@ class Plate:
 
     Attributes:
         picture: with its boxes, or None when it cannot be shown.
+        instead: what is said where there is no picture.
     """
 
     caption: Caption
     picture: Drawn | None
+    instead: str = "This photograph cannot be shown."

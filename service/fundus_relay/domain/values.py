@@ -166,6 +166,19 @@ class StoredPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """An overlay of an earlier revision, as the revision before told of it.
+
+    Attributes:
+        media: the Media that it is.
+        page: the Binary of its bytes, whether these are kept or not.
+    """
+
+    media: Json
+    page: Json
+
+
+@dataclass(frozen=True, slots=True)
 class Pages:
     """All that was made of one report revision.
 
@@ -173,11 +186,14 @@ class Pages:
         sheet: the PDF, if one was wanted.
         overlays: by image id, the photograph with its boxes drawn.
         not_drawn: ids of images whose picture could not be shown.
+        earlier: by image id, of those the overlays that still show what the report says; their bytes are not kept here
+            any more, and whoever got them keeps them.
     """
 
     sheet: StoredPage | None = None
     overlays: Mapping[str, StoredPage] = field(default_factory=dict)
     not_drawn: tuple[str, ...] = ()
+    earlier: Mapping[str, Earlier] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.policy import Carriage
 from fundus_relay.domain.values import Json
 
-from .pages import blob_of, is_overlay
+from .pages import blob_of, is_overlay, is_purged, page_of
+from .withdrawn import withdrawn
 
 LARGEST = 750_000
 """Bytes of a page that travels; a million of base64."""
@@ -33,8 +35,8 @@ class Manner:
     overlays: Carriage
 
     def of(self, page: Json) -> Carriage:
-        """How this Binary of ours travels. One that has its own bytes says that a page is gone."""
-        if blob_of(page) is None:
+        """How this Binary of ours travels. One that has its own bytes says that a page was withdrawn."""
+        if "data" in page:
             return Carriage.BINARY if Carriage.BINARY in (self.sheet, self.overlays) else Carriage.NONE
         is_sheet = page["securityContext"]["reference"].startswith("DiagnosticReport/")
         return self.sheet if is_sheet else self.overlays
@@ -42,7 +44,7 @@ class Manner:
 
 def travelling(resources: Packed, manner: Manner) -> Iterator[tuple[str, str]]:
     """Binary id and digest of each page whose bytes go along."""
-    sizes = {_page_of(each): each["size"] for each in _attachments(resources.heads) if "size" in each}
+    sizes = {page_of(each): each["size"] for each in _attachments(resources.heads) if "size" in each}
     total = 0
     for page in resources.heads:
         digest = blob_of(page) if page["resourceType"] == "Binary" else None
@@ -52,6 +54,15 @@ def travelling(resources: Packed, manner: Manner) -> Iterator[tuple[str, str]]:
         if size <= LARGEST and total + size <= LARGEST_TOGETHER:
             total += size
             yield page["id"], digest
+
+
+def without_bytes(resources: Packed, manner: Manner, contents: Mapping[str, bytes]) -> Iterator[tuple[str, bool]]:
+    """Overlays that an EHR could be given without their bytes alone, by `Media/id`, and whether these were purged."""
+    purged = {page["id"] for page in resources.heads if page["resourceType"] == "Binary" and is_purged(page)}
+    lost = {page for page, _ in travelling(resources, manner) if page not in contents}
+    for each in resources.heads:
+        if is_overlay(each) and (page := page_of(each["content"])) in purged | lost:
+            yield f"Media/{each['id']}", page in purged
 
 
 def carried(resources: Packed, manner: Manner, contents: Mapping[str, bytes]) -> Packed:
@@ -64,6 +75,25 @@ def carried(resources: Packed, manner: Manner, contents: Mapping[str, bytes]) ->
     overlays = [each for each in resources.heads if is_overlay(each) and manner.overlays is Carriage.NONE]
     left_out = {f"Media/{each['id']}" for each in overlays}
     return resources.mapped(lambda each: _carried(each, manners, contents, left_out, manner.sheet))
+
+
+def without(resources: Packed, overlays: AbstractSet[str], wrong: AbstractSet[str]) -> Packed:
+    """The report as an EHR gets it that does not have these overlays, and cannot be given them.
+
+    Args:
+        overlays: by `Media/id`.
+        wrong: those of them in whose place the EHR shows something else; that is taken back.
+    """
+    return resources.mapped(lambda each: _without(each, overlays, wrong)) if overlays else resources
+
+
+def _without(resource: Json, overlays: AbstractSet[str], wrong: AbstractSet[str]) -> Json | None:
+    name = f"{resource['resourceType']}/{resource['id']}"
+    if name in overlays:
+        return withdrawn(resource) if name in wrong else None
+    if resource["resourceType"] != "DiagnosticReport":
+        return resource
+    return {**resource, "media": [each for each in resource["media"] if each["link"]["reference"] not in overlays]}
 
 
 def _carried(
@@ -94,7 +124,7 @@ def _page(page: Json, manner: Carriage, contents: Mapping[str, bytes]) -> Json |
     """A Binary with its bytes, if that is how it travels."""
     if manner is not Carriage.BINARY:
         return None
-    if blob_of(page) is None:
+    if "data" in page:
         return page
     if page["id"] not in contents:
         return None
@@ -104,7 +134,7 @@ def _page(page: Json, manner: Carriage, contents: Mapping[str, bytes]) -> Json |
 
 def _led(attachment: Json, manners: Mapping[str, Carriage], contents: Mapping[str, bytes]) -> Json:
     """An attachment that leads to its page, or has it."""
-    page = _page_of(attachment)
+    page = page_of(attachment)
     if page not in contents:
         return attachment
     if manners[page] is Carriage.BINARY:
@@ -118,8 +148,3 @@ def _attachments(resources: Sequence[Json]) -> Iterator[Json]:
         yield from each.get("presentedForm", [])
         if is_overlay(each):
             yield each["content"]
-
-
-def _page_of(attachment: Json) -> str:
-    """Id of the Binary that an attachment leads to."""
-    return str(attachment.get("url", "")).rpartition("/Binary/")[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 from urllib.parse import quote, unquote
 from uuid import NAMESPACE_URL, uuid5
@@ -40,7 +41,13 @@ def is_withdrawn(at_ehr: Json) -> bool:
     return at_ehr.get("status") == ENTERED_IN_ERROR and WITHDRAWN in at_ehr.get("text", {}).get("div", "")
 
 
-def delivery_bundle(resources: Sequence[Json], known: Mapping[str, Json], gone: Sequence[Json], base_url: str) -> Json:
+def delivery_bundle(
+    resources: Sequence[Json],
+    known: Mapping[str, Json],
+    gone: Sequence[Json],
+    base_url: str,
+    left_alone: AbstractSet[str] = frozenset(),
+) -> Json:
     """The transaction.
 
     New resources are conditional creates; known ones are updated under their id at the EHR, and only as the version
@@ -52,8 +59,9 @@ def delivery_bundle(resources: Sequence[Json], known: Mapping[str, Json], gone: 
         known: what the EHR holds now, by `Type/id` of ours.
         gone: Observations at the EHR that an earlier revision had and this one no longer has.
         base_url: of the EHR; references to it by full URL become relative.
+        left_alone: what of `known` is referred to and not written, by `Type/id` of ours.
     """
-    return {**ENVELOPE, "entry": list(entries(resources, known, gone, base_url))}
+    return {**ENVELOPE, "entry": list(entries(resources, known, gone, base_url, left_alone))}
 
 
 ENVELOPE: Json = {
@@ -65,12 +73,17 @@ ENVELOPE: Json = {
 
 
 def entries(
-    resources: Sequence[Json], known: Mapping[str, Json], gone: Iterable[Json], base_url: str
+    resources: Sequence[Json],
+    known: Mapping[str, Json],
+    gone: Iterable[Json],
+    base_url: str,
+    left_alone: AbstractSet[str] = frozenset(),
 ) -> Iterator[Json]:
     """The entries of the transaction, one after the other; arguments as of `delivery_bundle`."""
     told = Packed.of(resources)
-    links = {name: _link(name, known) for name in map(_name, told.heads)}
-    for resource in told.where(lambda each: each["resourceType"] != "Device" or _name(each) not in known):
+    stays = {name for name in map(_name, told.heads) if name in known and name.startswith("Device/")} | left_alone
+    links = {name: _name(known[name]) if name in stays else _url(name) for name in map(_name, told.heads)}
+    for resource in told.where(lambda each: _name(each) not in stays):
         yield _entry(resource, links, known, base_url)
     for resource in gone:
         yield _withdrawal(resource)
@@ -117,11 +130,6 @@ def _linked(part: Any, links: Mapping[str, str], base_url: str) -> Any:  # Any: 
 
 def _name(resource: Json) -> str:
     return f"{resource['resourceType']}/{resource['id']}"
-
-
-def _link(name: str, known: Mapping[str, Json]) -> str:
-    """What a reference to it says: the EHR's own id when nothing is written, else the entry's `fullUrl`."""
-    return _name(known[name]) if name in known and name.startswith("Device/") else _url(name)
 
 
 def _url(name: str) -> str:

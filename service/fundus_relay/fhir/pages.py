@@ -9,12 +9,12 @@ from __future__ import annotations
 from base64 import b64encode
 
 from fundus_relay.domain.analysis import Graded
-from fundus_relay.domain.values import Image, Json, StoredPage
+from fundus_relay.domain.values import Earlier, Image, Json, StoredPage
 
 from . import codes, device, names
 from .findings import Setting
 from .identity import id_of, identifier
-from .narrative import narrative
+from .narrative import moment, narrative
 
 REPLACED = "This page was withdrawn: a later revision of the report does not have it. Look at the report itself."
 
@@ -30,6 +30,22 @@ def drawn_on(image: Image) -> str:
             return "no boxes drawn: no statement about retinopathy"
 
 
+def not_drawn(earlier: Earlier | None) -> str:
+    """Why there is no new picture of an image with its boxes, in words, and where there is an earlier one."""
+    if earlier is None:
+        return "the photograph could not be shown with its boxes"
+    return f"the photograph cannot be drawn again; its picture with boxes is {_of_revision(earlier)}"
+
+
+def shown_instead(earlier: Earlier) -> str:
+    """The same, where the picture would stand."""
+    return f"This photograph cannot be shown again. Its picture with boxes is {_of_revision(earlier)}."
+
+
+def _of_revision(earlier: Earlier) -> str:
+    return f"that of the revision of {moment(earlier.media['issued'])}, where it was kept"
+
+
 def is_overlay(resource: Json) -> bool:
     """Whether a resource is a picture that we drew, and no photograph."""
     return any(each.get("system") == names.SID_OVERLAY for each in resource.get("identifier", []))
@@ -38,6 +54,11 @@ def is_overlay(resource: Json) -> bool:
 def page_id(setting: Setting, page: StoredPage) -> str:
     """Id of the Binary that a page is."""
     return id_of(identifier(names.SID_PAGE, setting.study.key, page.sha256))
+
+
+def page_of(attachment: Json) -> str:
+    """Id of the Binary that an attachment leads to."""
+    return str(attachment.get("url", "")).rpartition("/Binary/")[2]
 
 
 def attachment(page: StoredPage, setting: Setting, public_url: str, title: str) -> Json:
@@ -130,3 +151,18 @@ def overlay_media(image: Image, photograph: Json, page: StoredPage, setting: Set
         "height": page.size.rows,
         "content": attachment(page, setting, public_url, f"Photograph, {drawn_on(image)}, AI-generated"),
     }
+
+
+def earlier_media(image: Image, earlier: Earlier, public_url: str) -> Json:
+    """An overlay that stays as it was drawn, part of the photograph as it is known now."""
+    media, content = earlier.media, earlier.media["content"]
+    return {
+        **media,
+        "partOf": [{"reference": f"Media/{image.media_id}"}, *media["partOf"][1:]],
+        "content": {**content, "url": f"{public_url}/Binary/{page_of(content)}"},
+    }
+
+
+def earlier_comment(image: Image, earlier: Earlier) -> str:
+    """What a report says of it."""
+    return f"{drawn_on(image)}, {_of_revision(earlier)}"

@@ -22,7 +22,6 @@ from .narrative import narrative
 from .search_dates import intervals
 
 TITLE = "Retinal eye screening report, AI-generated"
-_NOT_DRAWN = "the photograph could not be shown with its boxes"
 _EYE_NAMES = {Laterality.RIGHT: "Right eye", Laterality.LEFT: "Left eye", None: "Eye, side not coded"}
 
 
@@ -113,6 +112,11 @@ def build_report(
         for image in pictured
         if image.id in made.overlays
     }
+    earlier = {
+        image.id: pages.earlier_media(image, made.earlier[image.id], public_url)
+        for image in pictured
+        if image.id in made.earlier
+    }
     report = _report(study, told, [*panels, *observations], pictured, acquisitions, setting, revision)
     report = _with_pages(report, pictured, overlays, made, setting, public_url, revision)
     asserted = [*observations, *panels, *overlays.values()]
@@ -122,8 +126,10 @@ def build_report(
         device.relay(),
         *(_media(image, media[image.media_id], setting, public_url) for image in pictured),
         *overlays.values(),
+        *earlier.values(),
         *([pages.binary(made.sheet, setting, report)] if made.sheet else []),
         *(pages.binary(made.overlays[of], setting, overlay) for of, overlay in overlays.items()),
+        *(pages.purged(made.earlier[of].page) for of in earlier),
         _provenance(report, asserted, pictured, analysers, revision),
     ):
         resources.append(each)
@@ -149,10 +155,14 @@ def _with_pages(
     drawn: list[Json] = []
     for shown, image in zip(report["media"], pictured, strict=True):
         drawn.append(shown)
+        label, earlier = setting.labels[image.id], made.earlier.get(image.id)
         if image.id in overlays:
-            comment = f"{setting.labels[image.id]}, {pages.drawn_on(image)}"
-            drawn.append({"comment": comment, "link": {"reference": f"Media/{overlays[image.id]['id']}"}})
-    lacking = [f" {setting.labels[id]}: {_NOT_DRAWN}." for id in made.not_drawn]
+            link = {"reference": f"Media/{overlays[image.id]['id']}"}
+            drawn.append({"comment": f"{label}, {pages.drawn_on(image)}", "link": link})
+        elif earlier is not None:
+            link = {"reference": f"Media/{earlier.media['id']}"}
+            drawn.append({"comment": f"{label}, {pages.earlier_comment(image, earlier)}", "link": link})
+    lacking = [f" {setting.labels[id]}: {pages.not_drawn(made.earlier.get(id))}." for id in made.not_drawn]
     title = f"{TITLE}, revision {revision}"
     form = [pages.attachment(made.sheet, setting, public_url, title)] if made.sheet else []
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from datetime import datetime
 
@@ -14,6 +13,7 @@ from fundus_relay.domain.values import Image, Json
 from . import device
 from .delivery_bundle import identifier_of
 from .findings import in_source
+from .narrative import moment
 from .report import Report, line_of
 
 UNREVIEWED = "AI-GENERATED, UNREVIEWED"
@@ -22,14 +22,13 @@ NO_STATEMENT = "No statement"
 
 _EYES = {Laterality.RIGHT: "Right eye (OD)", Laterality.LEFT: "Left eye (OS)", None: "Eye, side not coded"}
 _DAY = len("2026-11-30")
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(Z|[+-]\d\d:\d\d)?")
 
 
 def sheet_of(report: Report, revision: int) -> Sheet:
     """The page of a report revision."""
     told = report.diagnostic_report
     number = number_of(report)
-    issued = _moment(told["issued"])
+    issued = moment(told["issued"])
     outstanding = [image for image in report.images if image not in report.pictured or image.analysis is None]
     is_standin = any(image.is_standin for image in report.pictured)
     return Sheet(
@@ -76,7 +75,7 @@ def caption_of(image: Image, report: Report) -> Caption:
     said = f"{line_of(image)}{'; no lesions marked' if is_unmarked else ''}"
     return Caption(
         title=title_of(image, report),
-        taken=f"taken {_moment(image.captured)}" if image.captured else "",
+        taken=f"taken {moment(image.captured)}" if image.captured else "",
         result=said[:1].upper() + said[1:],
         warnings=(*((STANDIN,) if image.is_standin else ()), UNREVIEWED),
         counts=_counts(image),
@@ -96,7 +95,7 @@ def _counts(image: Image) -> dict[str, int]:
 
 
 def _row(image: Image, report: Report) -> Row:
-    title = ", ".join(filter(None, (title_of(image, report), _moment(image.captured or "")[:_DAY])))
+    title = ", ".join(filter(None, (title_of(image, report), moment(image.captured or "")[:_DAY])))
     match image.analysis:
         case Graded() as graded:
             lesions = tuple(f"{kind}: {count}" for kind, count in _counts(image).items())
@@ -117,8 +116,8 @@ def _row(image: Image, report: Report) -> Row:
 
 
 def _facts(told: Json, revision: int, issued: str) -> list[tuple[str, str]]:
-    taken = [_moment(told[name]) for name in ("effectiveDateTime",) if name in told]
-    taken += [f"{_moment(p['start'])} to {_moment(p['end'])}" for p in [told.get("effectivePeriod")] if p]
+    taken = [moment(told[name]) for name in ("effectiveDateTime",) if name in told]
+    taken += [f"{moment(p['start'])} to {moment(p['end'])}" for p in [told.get("effectivePeriod")] if p]
     facts = [("Patient", _named(told["subject"]))]
     facts += [("Order", _named(each)) for each in told.get("basedOn", [])]
     facts += [("Visit", _named(told["encounter"]))] if "encounter" in told else []
@@ -142,12 +141,3 @@ def _named(reference: Json) -> str:
         filter(None, (stated.get("value", ""), f"({stated['system']})" if "system" in stated else ""))
     )
     return " · ".join(filter(None, (reference.get("display", ""), identified, "" if is_search else literal)))
-
-
-def _moment(value: str) -> str:
-    """A FHIR dateTime as people write it, in the zone in which it was stated."""
-    parts = _MOMENT.fullmatch(value)
-    if parts is None:
-        return value
-    zone = {"Z": " UTC", "+00:00": " UTC", None: ""}.get(parts[3], f" {parts[3]}")
-    return f"{parts[1]} {parts[2]}{zone}"

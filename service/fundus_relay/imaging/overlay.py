@@ -53,6 +53,11 @@ def plate(view: Image.Image, marked: Marked, picture: Size, strokes: Mapping[str
     return _fitting(view, limit, lambda at: _drawn(at, marked, picture, strokes))
 
 
+def shrunk(overlay: Image.Image, limit: int) -> Drawn:
+    """What was drawn before, at a size that fits."""
+    return _fitting(overlay, limit, lambda at: at)
+
+
 def _fitting(view: Image.Image, limit: int, draw: Callable[[Image.Image], Image.Image]) -> Drawn:
     """The best JPEG within the limit: at falling quality first, then smaller, and at last as small as a thumbnail."""
     longest = max(view.size)

@@ -26,6 +26,7 @@ _MARGIN, _GAP = 12.0, 4.0
 _WIDTH, _HEIGHT = 210.0, 297.0
 _INNER = _WIDTH - 2 * _MARGIN
 _FOOT = 21.0
+_FRAME = 2.0  # around words in the place of a picture
 _BODY, _FACT, _SMALL = 9.0, 8.2, 7.5
 _ALARM, _CAUTION, _INK, _GREY, _RULE, _HEAD = "#B00020", "#8A3B00", "#161616", "#555555", "#BBBBBB", "#E9EDF1"
 _SANS, _FALLBACK = "sans", "devanagari"
@@ -159,7 +160,7 @@ class _Page(FPDF):
         counts = len(plate.caption.counts)
         return (
             self._head(plate.caption, width, is_drawn=False)
-            + _tall(plate, width)
+            + self._tall(plate, width)
             + 1
             + 3.8 * ceil(counts / _beside(width))
         )
@@ -167,16 +168,35 @@ class _Page(FPDF):
     def _plate(self, plate: Plate, strokes: Mapping[str, Stroke], left: float, top: float, width: float) -> None:
         self.set_xy(left, top)
         self._head(plate.caption, width, is_drawn=True)
-        y, high = self.get_y(), _tall(plate, width)
+        y, high = self.get_y(), self._tall(plate, width)
         if plate.picture is None:
             self.set_draw_color(_RULE)
             self.rect(left, y, width, high)
-            self.set_xy(left, y + 2)
-            self._face("B", _SMALL, _ALARM)
-            self.multi_cell(width, 4, "This photograph cannot be shown.", align="C")
+            self.set_xy(left + _FRAME, y + _FRAME)
+            self._instead(plate, width, is_drawn=True)
         else:
             self.image(BytesIO(plate.picture.jpeg), x=left, y=y, w=width, h=high, keep_aspect_ratio=True)
         self._legend(plate.caption.counts, strokes, left, y + high + 1, width)
+
+    def _tall(self, plate: Plate, width: float) -> float:
+        """Height of the place for a picture of that width, or for words instead; a high picture is narrower."""
+        if plate.picture is None:
+            return 2 * _FRAME + self._instead(plate, width, is_drawn=False)
+        return min(width * plate.picture.size.rows / plate.picture.size.columns, _HEIGHT / 2)
+
+    def _instead(self, plate: Plate, width: float, *, is_drawn: bool) -> float:
+        """What stands in the place of a picture; returns its height."""
+        self._face("B", _SMALL, _ALARM)
+        high = self.multi_cell(
+            width - 2 * _FRAME,
+            4,
+            readable(plate.instead),
+            align="C",
+            dry_run=not is_drawn,
+            output=MethodReturnValue.HEIGHT,
+        )
+        assert isinstance(high, float | int)  # noqa: S101 - what was asked for
+        return high
 
     def _head(self, caption: Caption, width: float, *, is_drawn: bool) -> float:
         """What stands above a picture; returns its height."""
@@ -277,10 +297,3 @@ def plates_across(count: int) -> int:
 def _beside(width: float) -> int:
     """How many kinds of lesions a line of a legend has room for."""
     return max(1, int(width // 42))
-
-
-def _tall(plate: Plate, width: float) -> float:
-    """Height of the place for a picture of that width, or for what stands there instead; a high picture is narrower."""
-    if plate.picture is None:
-        return 12
-    return min(width * plate.picture.size.rows / plate.picture.size.columns, _HEIGHT / 2)

@@ -72,7 +72,7 @@ async def report_study(study_id: str, ports: Ports, rules: Rules) -> None:
                     await _issue(tx, draft, pages, ports, rules)
                 return
         with _step("draw report", draft, ports):
-            pages, drawn = await render(draft.report, draft.study.revision, ports, rules), draft
+            pages, drawn = await render(draft.report, draft.study.revision, draft.said, ports, rules), draft
 
 
 def _step(name: str, draft: _Draft, ports: Ports) -> AbstractContextManager[None]:

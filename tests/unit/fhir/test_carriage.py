@@ -13,8 +13,16 @@ from tests.golden.stories import STORIES, page_bytes
 from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.policy import Carriage
 from fundus_relay.domain.values import Json, Pages
-from fundus_relay.fhir.carriage import LARGEST, LARGEST_TOGETHER, Manner, carried, travelling
-from fundus_relay.fhir.pages import is_overlay, replaced
+from fundus_relay.fhir.carriage import (
+    LARGEST,
+    LARGEST_TOGETHER,
+    Manner,
+    carried,
+    travelling,
+    without,
+    without_bytes,
+)
+from fundus_relay.fhir.pages import is_overlay, purged, replaced
 
 STORY = STORIES["two-images-per-eye"]
 TOLD = STORY.told().resources
@@ -138,3 +146,45 @@ def test_a_binary_that_was_replaced_goes_where_binaries_go() -> None:
     assert sent(Carriage.LINK, Carriage.LINK, Packed((*TOLD, gone)))[-1] != gone
     assert sent(Carriage.BINARY, Carriage.LINK, Packed((*TOLD, gone)))[-1] == gone
     assert b"withdrawn" in b64decode(gone["data"])
+
+
+def let_go(told: Packed = TOLD) -> Packed:
+    """The same when the bytes of the last drawing are kept no longer."""
+    page = [each["id"] for each in told if each["resourceType"] == "Binary"][-1]
+    return told.mapped(lambda each: purged(each) if each["id"] == page else each)
+
+
+@pytest.mark.parametrize("sheet", Carriage)
+@pytest.mark.parametrize("overlays", Carriage)
+def test_a_page_that_was_purged_does_not_travel(sheet: Carriage, overlays: Carriage) -> None:
+    before, now = (sent(sheet, overlays, told) for told in (TOLD, let_go()))
+
+    assert kinds(before)["Binary"] - kinds(now)["Binary"] == (overlays is Carriage.BINARY)
+    assert "purged-blob" not in json.dumps(list(now))
+    assert [each["id"] for each in overlays_of(now)] == [each["id"] for each in overlays_of(before)]
+
+
+@pytest.mark.parametrize("overlays", [Carriage.INLINE, Carriage.BINARY, Carriage.LINK])
+def test_drawings_whose_bytes_are_not_here_are_known(overlays: Carriage) -> None:
+    manner, told = Manner(Carriage.INLINE, overlays), let_go()
+    pages = {page: KEPT[digest] for page, digest in travelling(told, manner)}
+    drawn = [f"Media/{each['id']}" for each in overlays_of(told)]
+
+    assert dict(without_bytes(TOLD, manner, {page: b"" for page, _ in travelling(TOLD, manner)})) == {}
+    assert dict(without_bytes(told, manner, pages)) == {drawn[-1]: True}
+    lost = {} if overlays is Carriage.LINK else dict.fromkeys(drawn[:-1], False)
+    assert dict(without_bytes(told, manner, {})) == lost | {drawn[-1]: True}
+
+
+def test_a_drawing_that_an_ehr_cannot_be_given_is_left_out_or_taken_back() -> None:
+    gone, wrong = (f"Media/{each['id']}" for each in overlays_of(TOLD)[:2])
+
+    told = without(TOLD, {gone, wrong}, {wrong})
+
+    there = {f"{each['resourceType']}/{each['id']}": each for each in told}
+    assert gone not in there
+    assert there[wrong]["status"] == "entered-in-error"
+    assert "url" not in there[wrong]["content"]
+    assert not {gone, wrong} & {each["link"]["reference"] for each in told[0]["media"]}
+    assert len(TOLD[0]["media"]) - len(told[0]["media"]) == 2
+    assert without(TOLD, set(), set()) == TOLD

@@ -14,6 +14,7 @@ from tests.unit.fhir.test_report import references_in
 
 from fundus_relay.domain.values import Json
 from fundus_relay.fhir.delivery_bundle import delivery_bundle, identifier_of, is_withdrawn, token_of
+from fundus_relay.fhir.pages import is_overlay
 from fundus_relay.pipeline.identity import criterion
 
 BASE = "https://ehr.example/fhir"
@@ -73,6 +74,18 @@ def test_a_known_device_is_referred_to_and_not_written() -> None:
     observation = entry_of(bundle, "Observation")["resource"]
     assert observation["device"] == {"reference": "Device/d1"}
     assert len([each for each in bundle["entry"] if each["resource"]["resourceType"] == "Device"]) == 1
+
+
+def test_what_is_left_alone_is_referred_to_and_not_written() -> None:
+    overlay = next(each for each in TOLD if is_overlay(each))
+    name = f"Media/{overlay['id']}"
+
+    bundle = delivery_bundle(TOLD, {name: held(overlay, "m1")}, [], BASE, {name})
+
+    links = [each["link"]["reference"] for each in entry_of(bundle, "DiagnosticReport")["resource"]["media"]]
+    assert links.count("Media/m1") == 1
+    assert len(bundle["entry"]) == len(TOLD) - 1
+    assert not [each for each in bundle["entry"] if each["request"]["url"] == "Media/m1"]
 
 
 def test_what_is_withdrawn_is_marked_as_an_error_and_nothing_else_is() -> None:

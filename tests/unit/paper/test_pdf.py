@@ -95,6 +95,31 @@ def test_a_picture_that_cannot_be_shown_is_told_of() -> None:
     assert page.count("This photograph cannot be shown.") == 1
 
 
+@pytest.mark.parametrize("count", [1, 4, 40])
+def test_where_a_picture_is_instead_stands_within_its_place(count: int) -> None:
+    words = (
+        "This photograph cannot be shown again. Its picture with boxes is that of the revision of 2026-11-23 09:30 UTC."
+    )
+    plates = [replace(a_plate(n, is_lost=True, title=f"Eye {n}"), instead=words) for n in range(count)]
+
+    told = " ".join(pages(replace(SHEET, rows=SHEET.rows[:1] * count), plates))
+
+    assert told.count(words) == count
+
+
+def test_words_instead_of_a_picture_and_the_legend_below_stand_clear_of_each_other() -> None:
+    words = "A sentence that takes some of the lines of a place. " * 20
+    plate = replace(a_plate(is_lost=True), instead=words)
+    (page,) = PdfReader(BytesIO(pdf_of(replace(SHEET, rows=SHEET.rows[1:]), [plate], STROKES))).pages
+    at: list[tuple[str, float]] = []
+
+    page.extract_text(visitor_text=lambda text, _, matrix, *__: at.append((text, matrix[5])))
+
+    lowest = min(y for text, y in at if "sentence" in text)
+    highest = max(y for text, y in at if "Hemorrhage" in text)
+    assert lowest - highest > 10  # points: more than a line
+
+
 def test_pictures_are_those_that_were_given() -> None:
     plates = [a_plate(1), a_plate(2)]
     reader = PdfReader(BytesIO(pdf_of(SHEET, plates, STROKES)))

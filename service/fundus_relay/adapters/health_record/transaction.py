@@ -15,6 +15,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -29,7 +30,7 @@ from fundus_relay.domain.errors import RecordRefused, RecordUnavailable
 from fundus_relay.domain.packed import Packed
 from fundus_relay.domain.values import Json, Written
 from fundus_relay.fhir import names
-from fundus_relay.fhir.carriage import Manner, carried, travelling
+from fundus_relay.fhir.carriage import Manner, carried, travelling, without, without_bytes
 from fundus_relay.fhir.delivery_bundle import ENVELOPE, entries, identifier_of, is_withdrawn, token_of
 from fundus_relay.fhir.marks import marked_entry, marked_resource
 from fundus_relay.fhir.pages import is_overlay
@@ -48,6 +49,7 @@ LONGEST_ANSWER = 50_000_000
 """Bytes; a page of fifteen lesion maps with hundreds of boxes each has a tenth of that."""
 IDENTIFIER = "identifier"
 FHIR_JSON = "application/fhir+json"
+_BINARY = re.compile(r"Binary/[A-Za-z0-9.-]{1,64}(?:/_history/[A-Za-z0-9.-]{1,64})?")
 
 
 class FhirTransactionRecord:
@@ -72,24 +74,59 @@ class FhirTransactionRecord:
         return await self._publish(Packed.of(resources))
 
     async def _publish(self, resources: Packed) -> Written:
-        resources = carried(resources, self._manner, await self._pages(resources))
+        pages = await self._pages(resources)
+        lacking = dict(without_bytes(resources, self._manner, pages))
+        resources = carried(resources, self._manner, pages)
         with tracing.span("search"):
             known = await self._search(resources)
             resources = await self._with_names_at_ehr(resources)
+            resources, left_alone = await self._left_alone(resources, lacking, known)
         report = resources.heads[0]
         at_ehr = known.get(_name(report))
         if at_ehr is not None:
             age = moment(at_ehr.get("issued")) - moment(report["issued"])
-            if age == timedelta(0) and await self._missing(resources, known) is None and not _is_of_nobody(at_ehr):
+            is_whole = age == timedelta(0) and await self._missing(resources, known, left_alone) is None
+            if lacking and at_ehr.get("status") in OURS_TO_CHANGE:  # or it refers to a picture that is gone since then
+                is_whole = is_whole and len(_dicts(at_ehr.get("media"))) <= len(report["media"])
+            if is_whole and not _is_of_nobody(at_ehr):
                 return Written(at_ehr["id"])
             _refuse_signed(known)
             if age > timedelta(0):
                 return Written(at_ehr["id"], superseded=True)
         withdrawn = await self._no_longer_said(at_ehr, known) if at_ehr else Packed()
         with tracing.span("write"):
-            await self._write(resources, known, withdrawn)
+            await self._write(resources, known, withdrawn, left_alone)
         with tracing.span("read back"):
-            return await self._read_back(resources)
+            return await self._read_back(resources, left_alone)
+
+    async def _left_alone(
+        self, resources: Packed, lacking: Mapping[str, bool], known: Mapping[str, Json]
+    ) -> tuple[Packed, AbstractSet[str]]:
+        """What is written, and the overlays that stay as the EHR has them, because their bytes are not here any more.
+
+        One that was purged, and that the EHR does not have either, is not referred to.
+
+        Args:
+            lacking: as `without_bytes` tells.
+        """
+        told = {_name(each): each for each in resources.heads}
+        stay = {name for name in lacking if name in told and await self._shows(told[name], resources, known)}
+        gone = {name for name, is_purged in lacking.items() if is_purged and name not in stay}
+        wrong = {name for name in gone if known.get(name, {}).get("status") == "completed"}
+        return without(resources, gone, wrong), stay
+
+    async def _shows(self, overlay: Json, resources: Packed, known: Mapping[str, Json]) -> bool:
+        """Whether the EHR has this very picture of this patient, as far as can be told without having it here."""
+        at_ehr, report = known.get(_name(overlay), {}), known.get(_name(resources.heads[0]), {})
+        content = at_ehr.get("content")
+        if at_ehr.get("status") != overlay["status"] or not isinstance(content, dict):
+            return False
+        if _literal(at_ehr.get("subject")) != _literal(report.get("subject", at_ehr.get("subject"))):
+            return False
+        if content.get("hash", overlay["content"]["hash"]) != overlay["content"]["hash"]:
+            return False
+        place = str(content.get("url", "")).removeprefix(f"{self._base}/")
+        return "data" in content or (await self._has(place) if _BINARY.fullmatch(place) else bool(place))
 
     async def _pages(self, resources: Packed) -> dict[str, bytes]:
         """The bytes of the pages that go along, by Binary id. One that is lost is linked to, and keeps nothing back.
@@ -102,9 +139,11 @@ class FhirTransactionRecord:
                 pages[page] = await self._blobs.get(digest)
         return pages
 
-    async def _write(self, resources: Packed, known: Mapping[str, Json], withdrawn: Packed) -> None:
+    async def _write(
+        self, resources: Packed, known: Mapping[str, Json], withdrawn: Packed, left_alone: AbstractSet[str]
+    ) -> None:
         try:
-            pieces = await asyncio.to_thread(lambda: list(self._transaction(resources, known, withdrawn)))
+            pieces = await asyncio.to_thread(lambda: list(self._transaction(resources, known, withdrawn, left_alone)))
             await self._ask("POST", "", content=pieces)
         except PreconditionFailed as why:
             # a race that we lost shows in what is there now; two of one thing are refused by the search itself
@@ -112,37 +151,41 @@ class FhirTransactionRecord:
                 raise RecordRefused(str(why)) from why
             raise
 
-    def _transaction(self, resources: Packed, known: Mapping[str, Json], withdrawn: Packed) -> Iterator[bytes]:
+    def _transaction(
+        self, resources: Packed, known: Mapping[str, Json], withdrawn: Packed, left_alone: AbstractSet[str]
+    ) -> Iterator[bytes]:
         """The text of the transaction, entry by entry: all of it as objects is many times as large."""
         envelope = marked_resource(ENVELOPE, ai_label=self._ai_label, profiles=self._profiles)
         yield f'{_text(envelope)[:-1]},"entry":['.encode()
-        for number, entry in enumerate(entries(resources, known, withdrawn, self._base)):
+        for number, entry in enumerate(entries(resources, known, withdrawn, self._base, left_alone)):
             told = marked_entry(entry, ai_label=self._ai_label, profiles=self._profiles)
             yield f"{',' if number else ''}{_text(told)}".encode()
         yield b"]}"
 
-    async def _read_back(self, resources: Packed) -> Written:
+    async def _read_back(self, resources: Packed, left_alone: AbstractSet[str]) -> Written:
         """See that the EHR holds this revision, whole. Raises RecordUnavailable when it does not (yet)."""
         known = await self._search(resources)
-        if (missing := await self._missing(resources, known)) is not None:
+        if (missing := await self._missing(resources, known, left_alone)) is not None:
             raise RecordUnavailable(f"read-back: {missing}")
         if _is_of_nobody(known[_name(resources.heads[0])]):
             raise RecordRefused("patient-not-resolved: the EHR keeps our search for the patient instead of the patient")
         return Written(known[_name(resources.heads[0])]["id"])
 
-    async def _missing(self, resources: Packed, known: Mapping[str, Json]) -> str | None:
+    async def _missing(self, resources: Packed, known: Mapping[str, Json], left_alone: AbstractSet[str]) -> str | None:
         """What the EHR lacks of this revision, or None when it is there, whole."""
-        if (missing := _missing(resources.heads, known)) is not None:
+        if (missing := _missing(resources.heads, known, left_alone)) is not None:
             return missing
-        for page in resources.heads:
-            if page["resourceType"] == "Binary" and not await self._has(page):
+        for each in resources.heads:
+            if each["resourceType"] == "Binary" and not await self._has(_name(each)):
                 return "a Binary is missing"
+            if _name(each) in left_alone and not await self._shows(each, resources, known):
+                return "a picture with boxes is missing"
         return None
 
-    async def _has(self, page: Json) -> bool:
+    async def _has(self, page: str) -> bool:
         """Whether a Binary, which nothing can be searched for by, is there."""
         try:
-            await self._ask("GET", f"/{_name(page)}")
+            await self._ask("GET", f"/{page}")
         except RecordRefused:
             return False
         return True
@@ -253,7 +296,7 @@ def _operation(method: str, path: str) -> str:
     return f"{method} {found[1]}" if found else "transaction" if method == "POST" else "next page"
 
 
-def _missing(resources: Sequence[Json], known: Mapping[str, Json]) -> str | None:
+def _missing(resources: Sequence[Json], known: Mapping[str, Json], left_alone: AbstractSet[str]) -> str | None:
     """What the EHR lacks of this revision, or None when it is there, whole."""
     report = resources[0]
     at_ehr = known.get(_name(report))
@@ -267,7 +310,7 @@ def _missing(resources: Sequence[Json], known: Mapping[str, Json]) -> str | None
         return "an Observation is of another revision"
     if sorted(_result_ids(at_ehr)) != sorted(each["id"] for each in present):
         return "the report does not refer to its Observations"
-    if (lacking := _missing_page(resources, at_ehr, known)) is not None:
+    if (lacking := _missing_page(resources, at_ehr, known, left_alone)) is not None:
         return lacking
     subject = _literal(at_ehr.get("subject"))
     if not subject or any(_literal(each.get("subject")) != subject for each in present):
@@ -275,12 +318,16 @@ def _missing(resources: Sequence[Json], known: Mapping[str, Json]) -> str | None
     return None
 
 
-def _missing_page(resources: Sequence[Json], at_ehr: Json, known: Mapping[str, Json]) -> str | None:
-    """What the EHR lacks of what people look at."""
+def _missing_page(
+    resources: Sequence[Json], at_ehr: Json, known: Mapping[str, Json], left_alone: AbstractSet[str]
+) -> str | None:
+    """What the EHR lacks of what people look at and is written."""
     for form in resources[0].get("presentedForm", []):
         if not any(map(partial(_is_same_file, form), _dicts(at_ehr.get("presentedForm")))):
             return "the report has not its PDF"
     for overlay in (each for each in resources if is_overlay(each) and each["status"] != ENTERED_IN_ERROR):
+        if _name(overlay) in left_alone:
+            continue
         held = known.get(_name(overlay))
         if held is None or not _is_same_file(overlay["content"], held.get("content")):
             return "a picture with boxes is missing"
