@@ -96,6 +96,12 @@ def test_an_overlay_falls_with_whatever_it_shows_of_its_photograph(change: dict[
     assert earlier_of(image.media_id, SAID.resources, later(image, LATE).resources) is None
 
 
+def test_an_overlay_of_another_patient_does_not_stand() -> None:
+    other = Story(a_study(subject={"reference": "Patient/other"}), [DRAWN]).told().resources
+
+    assert earlier_of(DRAWN.media_id, other, later(DRAWN).resources) is None
+
+
 def test_lesions_beyond_a_few_are_looked_at_as_well() -> None:
     """A report keeps them deflated."""
     drawn = replace(DRAWN, analysis=CROWDED)
@@ -131,9 +137,10 @@ def test_what_was_never_drawn_or_was_taken_back_does_not_stand() -> None:
     told = later(DRAWN, LATE).resources
     without = Story(a_study(), [DRAWN], pages=Pages(not_drawn=(DRAWN.id,))).told().resources
     gone = SAID.resources.mapped(lambda each: withdrawn(each) if is_overlay(each) else each)
+    wrong = SAID.resources.mapped(lambda each: {**each, "status": "entered-in-error"} if is_overlay(each) else each)
     pageless = SAID.resources.mapped(lambda each: None if each["resourceType"] == "Binary" else each)
 
-    for said in (Packed(), without, gone, pageless, withdrawn_report(SAID.resources, revision=2, issued="")):
+    for said in (Packed(), without, gone, wrong, pageless, withdrawn_report(SAID.resources, revision=2, issued="")):
         assert earlier_of(DRAWN.media_id, said, told) is None
 
 
