@@ -608,6 +608,20 @@ async def test_an_ehr_may_show_a_drawing_in_its_own_way(ehr: EhrSide, content: J
     assert before["id"] in await links(ehr)
 
 
+async def test_a_drawing_that_leads_to_nothing_at_the_ehr_is_not_referred_to(ehr: EhrSide) -> None:
+    await ehr.keep_pages(BOTH_EYES)
+    record, first = ehr.taking(overlays="binary"), ONE_EYE.told().resources
+    await record.publish(first, revision=1)
+    (before,) = await drawings(ehr)
+    place = f"{ehr.url}/fhir/{before['content']['url']}"
+    await ehr.put({**before, "content": {"contentType": "image/jpeg", "url": place}})
+    await ehr.client.delete(place)
+
+    await record.publish(drawn_before(first), revision=2)
+
+    assert before["id"] not in await links(ehr)
+
+
 @pytest.mark.parametrize("lost", ["Media", "Binary"])
 async def test_a_drawing_that_goes_while_a_report_is_written_is_missed(ehr: EhrSide, lost: str) -> None:
     await ehr.keep_pages(BOTH_EYES)
