@@ -16,6 +16,8 @@ from fundus_relay.domain.errors import PictureLost, StoreUnavailable
 
 from .ports import Blobs, Ports, Transaction
 
+_CHANGED = "a kept picture is not what it was a moment ago"
+
 
 async def kept(sha256: str, ports: Ports) -> bytes:
     """A picture as it was kept; nothing else is ever analysed or shown in its place.
@@ -48,13 +50,18 @@ class KeptPicture:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Raise StoreUnavailable, also when it is not the same any more."""
-        last = b""
+        last, missing = b"", self.byte_count
         try:
             async for piece in _checked(self._sha256, self._blobs):
+                missing -= len(piece)
+                if missing < 0:  # whoever was told a length must not be given more
+                    break
                 yield last
                 last = piece
         except PictureLost as why:  # since it was looked at: whoever looks again will see what to do
-            raise StoreUnavailable("a kept picture is not what it was a moment ago") from why
+            raise StoreUnavailable(_CHANGED) from why
+        if missing < 0:
+            raise StoreUnavailable(_CHANGED)
         yield last
 
 

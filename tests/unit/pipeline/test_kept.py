@@ -23,6 +23,7 @@ DAMAGES: dict[str, Damage] = {
     "last byte": lambda place: place.write_bytes(PICTURE[:-1] + b"\0"),
     "cut short": lambda place: place.write_bytes(PICTURE[:PIECE]),
     "longer": lambda place: place.write_bytes(PICTURE + b"more"),
+    "much longer": lambda place: place.write_bytes(PICTURE + bytes(3 * PIECE)),
     "empty": lambda place: place.write_bytes(b""),
     "gone": lambda place: place.unlink(),
 }
