@@ -207,12 +207,14 @@ def _is_plain(url: str) -> bool:
     """Whether a database's URL reads one way only: a bare `@` or `/` of a password makes another host of it."""
     from psycopg.conninfo import conninfo_to_dict
 
-    user, at, _ = url.partition("://")[2].partition("?")[0].rpartition("@")
+    address = url.partition("://")[2]
+    user, at, _ = address.partition("?")[0].rpartition("@")
+    userinfo = address.partition("/")[0].rpartition("@")[0]  # as the driver reads it, who looks for `@` before `?`
     try:
         port = str(conninfo_to_dict(url).get("port", ""))
     except Exception:  # whatever the driver says of it may quote it
         return False
-    is_one_user = "@" not in user and not (at and "/" in user)
+    is_one_user = "@" not in user + userinfo and not (at and "/" in user) and "=" not in userinfo.partition("?")[2]
     return is_one_user and all(each.isdigit() for each in port.split(",") if each)
 
 

@@ -77,6 +77,9 @@ def test_an_archive_without_its_address_is_named_by_the_list_it_is_in(environmen
         ("DATABASE__URL", "postgresql://user:12/s3cret@db.test/relay"),
         ("DATABASE__URL", "postgresql://user:more@s3cret:more@db.test/relay"),
         ("DATABASE__URL", "postgresql://user:more@s3cret?more@db.test/relay"),
+        ("DATABASE__URL", "postgresql://user:more?more@s3cret@db.test/relay"),
+        ("DATABASE__URL", "postgresql://db.test?user=relay&password=more@s3cret"),
+        ("DATABASE__URL", "postgresql://db.test:5432?password=more@s3cret"),
         ("DATABASE__URL", "postgresql://user:s3cret%@db.test/relay"),
         ("DATABASE__URL", "postgresql://user:s3cret@db.test:http/relay"),
         ("DATABASE__URL", "postgresql://user:s3cret@db.test/relay?no-such=option"),
@@ -178,6 +181,7 @@ def test_the_settings_of_other_programs_are_theirs(environment: pytest.MonkeyPat
     [
         "postgresql://user:s3cret%40%2Fmore@db.test:5432,other.test:5433/relay?sslmode=verify-full",
         "postgresql://user:s3cret?more#:@[2001:db8::1]/relay",
+        "postgresql://db.test/relay?user=relay&password=s3cret@more",
         "postgresql://user%40server@/relay?host=%2Fvar%2Frun&application_name=a@b",
         "postgres://db.test",
     ],
