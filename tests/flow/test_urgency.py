@@ -197,6 +197,21 @@ async def test_nobody_else_is_told_so(world: World) -> None:
     assert [await notes_of(world, each.task_id) for each in (calm, urgent)] == [[], []]
 
 
+async def test_what_has_the_same_id_as_a_photograph_and_is_another_type_is_not_told_so(world: World) -> None:
+    patient = {"resourceType": "Patient", "id": "1", "identifier": [{"value": "1"}]}
+    routine = {"resourceType": "ServiceRequest", "id": "1", "subject": {"reference": "Patient/demo-patient"}}
+    await world.accept(an_order(), sender=WARD)
+
+    answers = await world.accept(
+        Entry(patient, method="PUT", element="Bundle.entry[0].resource"),
+        Entry(routine, method="PUT", element="Bundle.entry[1].resource"),
+        await a_photograph(world, EYE, method="PUT", id="1", **ordered()),
+        sender=CAMERA,
+    )
+
+    assert [len(answer.notes) for answer in answers] == [0, 0, 1]
+
+
 async def test_an_old_photograph_of_an_urgent_order_is_of_the_past_still_when_its_sender_may_not_be_urgent(
     world: World,
 ) -> None:

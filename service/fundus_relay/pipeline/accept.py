@@ -114,19 +114,20 @@ async def _accept_together(
                 photographs.append(replace(photograph, claim=claim, tenant=sender.tenant))
         orders = [each.entry for each in placed if is_urgent_order(each.entry)]
         hurried = [key for each in orders if sender.may_be_urgent and (key := hurried_by(each, known)) is not None]
-        tasks = await take_photographs(photographs, hurried, known, tx, clock)
+        begun = await take_photographs(photographs, hurried, known, tx, clock)
         asked = await take_studies(studies, photographs, known, archive, tx, clock)
-        tasks |= {id: each.task_id for id, each in asked.items()}
-        refused = {each.stored["id"] for each in photographs if each.claim.is_refused}
-        refused |= {id for id, each in asked.items() if each.is_refused}
+        tasks = {f"Media/{id}": task_id for id, task_id in begun.items()}
+        tasks |= {f"ImagingStudy/{id}": each.task_id for id, each in asked.items()}
+        refused = {f"Media/{each.stored['id']}" for each in photographs if each.claim.is_refused}
+        refused |= {f"ImagingStudy/{id}" for id, each in asked.items() if each.is_refused}
         refused |= {each.element for each in orders if not sender.may_be_urgent}
         return [_answer(p, answers[p.reference], tasks, refused) for p in placed]
 
 
 def _answer(placed: _Placed, taken: Accepted, tasks: Mapping[str, str], refused: Set[str]) -> Accepted:
-    id = taken.resource["id"]
-    is_refused = placed.found is None and not refused.isdisjoint({id, placed.entry.element})
-    return replace(taken, task_id=tasks.get(id), notes=(note_on(placed.entry),) if is_refused else ())
+    """With its Task and notes, which are known by its type and id, and those of an order by its entry."""
+    is_refused = placed.found is None and not refused.isdisjoint({placed.reference, placed.entry.element})
+    return replace(taken, task_id=tasks.get(placed.reference), notes=(note_on(placed.entry),) if is_refused else ())
 
 
 def _contended_name(entry: Entry) -> str | None:
