@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.flow.aging import come_to_the_present, files_of, grow_older
-from tests.flow.test_journey import in_error
+from tests.flow.photographs import in_error
 from tests.flow.test_looked_at import overlays, pdf_at_ehr, taking, words
 from tests.flow.test_purge import MONTH, PIXELS, purge
 from tests.flow.world import LEFT, RIGHT, World, a_photograph
