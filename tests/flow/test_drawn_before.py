@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from tests.flow.photographs import in_error
 from tests.flow.test_looked_at import overlays, pdf_at_ehr, taking, words
 from tests.flow.test_purge import MONTH, PIXELS, purge
 from tests.flow.world import LEFT, RIGHT, World, a_photograph
-from tests.serving import an_application
 from tests.unit.imaging.pictures import a_jpeg
 
 from fundus_relay.adapters.database.legal_hold import PostgresHolds
@@ -26,7 +24,6 @@ from fundus_relay.pipeline.operator import hold
 Json = dict[str, Any]  # FHIR
 EYE, OTHER_EYE, THIRD = a_jpeg(noise=21), a_jpeg(noise=22), a_jpeg(noise=23)
 ORDER = [{"reference": "ServiceRequest/77"}]
-BASE = "http://relay.test/fhir"
 PREPARED = dict.fromkeys((Kept.SOURCE, Kept.PREPARED), MONTH)
 AGAIN = "cannot be drawn again; its picture with boxes is that of the revision of"
 MADE_WITHOUT = "could not be shown with its boxes"
@@ -39,14 +36,6 @@ async def present(world: World) -> None:
     taking(world, Carriage.INLINE, Carriage.INLINE)
     order = {"resourceType": "ServiceRequest", "id": "77", "status": "active", "intent": "order"}
     await world.ehr.put("/fhir/ServiceRequest/77", json=order)
-
-
-@pytest.fixture
-async def relay(world: World, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """Our own endpoint."""
-    transport = httpx.ASGITransport(app=an_application(world.ports.ledger, tmp_path, public_url=BASE))
-    async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
-        yield client
 
 
 async def arrive(world: World, *photographs: Entry) -> None:
