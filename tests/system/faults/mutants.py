@@ -42,7 +42,7 @@ class Mutant:
 MUTANTS = {
     "skips the read-back": Mutant(
         "adapters/health_record/transaction.py",
-        {"return await self._read_back(resources)": 'return Written("unread")'},
+        {"return await self._read_back(resources, left_alone)": 'return Written("unread")'},
         3,
         "that the EHR does not have",
     ),
