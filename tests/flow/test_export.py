@@ -25,6 +25,7 @@ from fundus_relay.adapters.database.legal_hold import PostgresHolds
 from fundus_relay.adapters.database.pool import connected
 from fundus_relay.domain.policy import Kept
 from fundus_relay.domain.values import Entry
+from fundus_relay.pipeline.identity import criterion
 from fundus_relay.pipeline.operator import hold
 from fundus_relay.pipeline.purge import Purge
 
@@ -267,6 +268,24 @@ async def test_an_export_to_standard_output_that_fails_leaves_no_zip(
     assert (code, begun) == (130, b"PK")
     with pytest.raises(BadZipFile):
         ZipFile(io.BytesIO(half))
+
+
+@pytest.mark.parametrize("identifier", [{"system": "urn:x", "value": "a|b,c"}, {"value": "a"}])
+async def test_a_search_and_an_identifier_are_one_patient_who_never_came(
+    world: World, environment: dict[str, str], tmp_path: Path, identifier: dict[str, str]
+) -> None:
+    order = {"resourceType": "ServiceRequest", "id": "o-1", "subject": {"type": "Patient", "identifier": identifier}}
+    await world.accept(Entry(order, method="PUT", element="ServiceRequest/o-1"))
+    searched = {"reference": f"Patient?identifier={criterion(identifier)}"}
+    named = {"subject": searched, "basedOn": [{"reference": "ServiceRequest/o-1"}]}
+    await world.accept(await a_photograph(world, EYE, method="PUT", id="m1", **named))
+    to = tmp_path / "for-the-patient.zip"
+
+    await said(environment, "export", "Media/m1", "--to", str(to))
+
+    with ZipFile(to) as zip:
+        kinds = [each["resourceType"] for each in lines(zip, "resources")]
+        assert sorted(kinds) == ["Media", "ServiceRequest", "Task"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 
 from fundus_relay.domain.values import Json
 from fundus_relay.fhir.pages import blob_of
+from fundus_relay.fhir.search import Indexed, parse
 from fundus_relay.fhir.search_parameters import PARAMETERS
 
 from .ledger_purge import OWNED
@@ -148,11 +149,17 @@ class History:
         return names
 
     async def _found(self, query: str) -> set[str]:
-        """Whoever the EHR would take for one by this search."""
-        names: set[str] = set()
+        """Whoever the EHR would take for one by this search, which is by one identifier, and that."""
+        criteria = parse_qsl(query)
+        names = {
+            _name({"system": each.system or "", "value": each.value})
+            for criterion in parse("Patient", criteria).criteria
+            if isinstance(criterion, Indexed)
+            for each in criterion.any_of
+        }
         resources, at = StoredResources(self.connection), 0
         while True:
-            page = await resources.search("Patient", parse_qsl(query), count=AT_ONCE, offset=at)
+            page = await resources.search("Patient", criteria, count=AT_ONCE, offset=at)
             for each in page.matches:
                 names |= {f"Patient/{each['id']}", *map(_name, each["identifier"])}
             if page.next_offset is None:
