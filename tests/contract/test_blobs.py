@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from obstore.store import LocalStore, MemoryStore
+from obstore.store import LocalStore, MemoryStore, S3Store
 
 from fundus_relay.adapters.blobs import ABANDONED_AFTER_S, DISCARDED, PIECE, DirectoryBlobs
 from fundus_relay.adapters.draft import GATHERED
-from fundus_relay.adapters.object_blobs import ObjectBlobs
+from fundus_relay.adapters.object_blobs import SECTION, ObjectBlobs
 from fundus_relay.domain.errors import StoreUnavailable
 from fundus_relay.pipeline.ports import Blobs
 
@@ -56,6 +58,41 @@ async def test_a_large_blob_is_streamed_in_pieces(tmp_path: Path) -> None:
     digest = await blobs.put(LARGE)
 
     assert len([piece async for piece in blobs.stream(digest)]) > 1
+
+
+async def test_an_object_store_owes_a_slow_reader_nothing_between_two_pieces() -> None:
+    data, asked = bytes(2 * SECTION + 1), []
+    digest = hashlib.sha256(data).hexdigest()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while request := await reader.readuntil(b"\r\n\r\n"):
+                wanted = re.search(rb"range: bytes=(\d+)-(\d+)", request)
+                first, last = map(int, wanted.groups()) if wanted else (0, len(data) - 1)
+                if is_content := request.startswith(b"GET"):
+                    asked.append(last + 1 - first)
+                writer.write(
+                    b'HTTP/1.1 %s\r\nContent-Length: %d\r\nContent-Range: bytes %d-%d/%d\r\nETag: "1"\r\n'
+                    b"Last-Modified: Mon, 30 Nov 2026 10:00:00 GMT\r\n\r\n"
+                    % (b"206 Partial Content" if wanted else b"200 OK", last + 1 - first, first, last, len(data))
+                )
+                writer.write(data[first : last + 1] if is_content else b"")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        store = S3Store(
+            "bucket",
+            endpoint=f"http://127.0.0.1:{port}",
+            client_options={"allow_http": True},
+            skip_signature=True,
+            region="one",
+        )
+        read = 0
+        async for piece in ObjectBlobs("s3://bucket", store).stream(digest):
+            read += len(piece)
+            assert sum(asked) == read
+        assert read == len(data)
 
 
 async def test_a_draft_is_looked_at_and_kept(blobs: Blobs) -> None:
