@@ -33,8 +33,8 @@ BACKFILL = {"tag": [{"system": "https://fundus-relay.dev/fhir/CodeSystem/handlin
 ONE_BY_ONE = Pace(images=1, reports=1, rescue=0.2, heartbeat=0.2, grace=0.5, dead_after=1.5)
 
 
-def an_order(id: str = "o-1", *, priority: str | None = "stat") -> Entry:
-    order = {"resourceType": "ServiceRequest", "id": id, "subject": {"reference": "Patient/demo-patient"}}
+def an_order(id: str = "o-1", *, priority: str | None = "stat", **more: Any) -> Entry:  # Any: elements of it
+    order = {"resourceType": "ServiceRequest", "id": id, "subject": {"reference": "Patient/demo-patient"}, **more}
     return Entry(order | ({"priority": priority} if priority else {}), method="PUT", element=f"ServiceRequest/{id}")
 
 
@@ -160,6 +160,7 @@ async def test_an_order_that_is_urgent_no_more_slows_nothing_down(world: World) 
 # ----------------------------------------------------------------------------------------------------- who may be so
 
 
+NOT_COUNTED = {"system": "https://fundus-relay.dev/fhir/CodeSystem/handling", "code": "priority-not-permitted"}
 CAMERA, WARD = Sender("camera", may_be_urgent=False), Sender("ward")
 
 
@@ -200,7 +201,7 @@ async def test_nobody_else_is_told_so(world: World) -> None:
 async def test_what_has_the_same_id_as_a_photograph_and_is_another_type_is_not_told_so(world: World) -> None:
     patient = {"resourceType": "Patient", "id": "1", "identifier": [{"value": "1"}]}
     routine = {"resourceType": "ServiceRequest", "id": "1", "subject": {"reference": "Patient/demo-patient"}}
-    await world.accept(an_order(), sender=WARD)
+    await world.accept(an_order(), sender=CAMERA)
 
     answers = await world.accept(
         Entry(patient, method="PUT", element="Bundle.entry[0].resource"),
@@ -215,7 +216,7 @@ async def test_what_has_the_same_id_as_a_photograph_and_is_another_type_is_not_t
 async def test_an_old_photograph_of_an_urgent_order_is_of_the_past_still_when_its_sender_may_not_be_urgent(
     world: World,
 ) -> None:
-    await world.accept(an_order(), sender=WARD)
+    await world.accept(an_order(), sender=CAMERA)
     await world.accept(await a_photograph(world, EYE, **ordered(meta=BACKFILL)), sender=CAMERA)
 
     assert await urgencies(world) == ["backfill"]
@@ -243,9 +244,62 @@ async def test_a_task_says_no_more_that_its_study_is_routine_once_somebody_has_m
     assert await notes_of(world, taken.task_id) == []
 
 
+async def test_a_photograph_goes_as_its_order_does_whoever_sends_it(world: World) -> None:
+    await world.accept(an_order(), sender=WARD)
+    (taken,) = await world.accept(await a_photograph(world, EYE, **ordered()), sender=CAMERA)
+
+    assert await urgencies(world) == ["urgent"]
+    assert taken.notes == ()
+    assert await notes_of(world, taken.task_id) == []
+
+
+async def test_who_may_not_be_urgent_makes_no_order_of_another_urgent(world: World) -> None:
+    await world.accept(an_order(priority="routine"), sender=WARD)
+    (raised,) = await world.accept(an_order(), sender=CAMERA)
+    (taken,) = await world.accept(await a_photograph(world, EYE, **ordered()), sender=WARD)
+
+    assert await urgencies(world) == ["routine"]
+    for answer in (raised, taken):
+        assert [note.code for note in answer.notes] == ["urgency-not-permitted"]
+
+
+@pytest.mark.parametrize(("patient", "expected"), [("demo-patient", "urgent"), ("demo-patient-2", "routine")])
+async def test_an_order_that_is_written_again_stays_as_urgent_as_it_was_for_its_patient(
+    world: World, patient: str, expected: str
+) -> None:
+    await world.accept(an_order(), sender=WARD)
+    again = an_order(status="completed", subject={"reference": f"Patient/{patient}"})
+    await world.accept(again, sender=CAMERA)
+
+    photograph = await a_photograph(world, EYE, **ordered(subject={"reference": f"Patient/{patient}"}))
+    await world.accept(photograph, sender=WARD)
+
+    assert await urgencies(world) == [expected]
+
+
+@pytest.mark.parametrize("sender", [CAMERA, WARD])
+async def test_nobody_but_we_says_whether_a_priority_counts(world: World, sender: Sender) -> None:
+    other = {"system": "http://hospital.test", "code": "x"}
+    said = [other, *([NOT_COUNTED] if sender is WARD else [])]
+    (kept,) = await world.accept(an_order(meta={"tag": said}), sender=sender)
+
+    assert kept.resource["meta"]["tag"] == [other, *([NOT_COUNTED] if sender is CAMERA else [])]
+
+
+@pytest.mark.parametrize(("sender", "expected"), [(CAMERA, "routine"), (WARD, "urgent")])
+async def test_a_contained_order_is_no_way_round(world: World, sender: Sender, expected: str) -> None:
+    contained = {**an_order().resource, "id": "o"}
+    photograph = await a_photograph(world, EYE, contained=[contained], basedOn=[{"reference": "#o"}])
+
+    (taken,) = await world.accept(photograph, sender=sender)
+
+    assert await urgencies(world) == [expected]
+    assert len(taken.notes) == (1 if sender is CAMERA else 0)
+
+
 async def test_a_study_of_an_archive_is_no_way_round(world: World) -> None:
     world.archive.address = "http://pacs.test/dicom-web"
-    await world.accept(an_order(), sender=WARD)
+    await world.accept(an_order(), sender=CAMERA)
     (taken,) = await world.accept(an_archived_study(1, **ordered()), sender=CAMERA)
 
     assert [note.code for note in taken.notes] == ["urgency-not-permitted"]

@@ -30,7 +30,7 @@ from .kept import make_sure
 from .ownership import check_found, check_groups, check_studies
 from .photographs import Photograph, photograph_of, take_photographs
 from .ports import Blobs, Clock, Ledger, StudyArchive, Transaction
-from .urgency import NOBODY, Sender, hurried_by, is_urgent_order, note_on, urgency_of
+from .urgency import NOBODY, Sender, as_permitted, hurried_by, is_unpermitted, is_urgent_order, note_on, urgency_of
 from .withdrawal import take_back
 
 
@@ -89,6 +89,7 @@ async def _accept_together(
         await tx.hold([name for entry in entries if (name := _contended_name(entry))])
         placed = [await _place(entry, tx) for entry in entries]
         links = {p.entry.element: p.reference for p in placed}
+        placed = [await _as_permitted(p, links, sender, tx) for p in placed]
         known = await _known_at_ehr(placed, tx)
         answers: dict[str, Accepted] = {}
         photographs: list[Photograph] = []
@@ -113,14 +114,14 @@ async def _accept_together(
                 claim = await urgency_of(p.entry.resource, groups, known, tx, now=clock.now(), sender=sender)
                 photographs.append(replace(photograph, claim=claim, tenant=sender.tenant))
         orders = [each.entry for each in placed if is_urgent_order(each.entry)]
-        hurried = [key for each in orders if sender.may_be_urgent and (key := hurried_by(each, known)) is not None]
+        hurried = [key for each in orders if (key := hurried_by(each, known)) is not None]
         begun = await take_photographs(photographs, hurried, known, tx, clock)
         asked = await take_studies(studies, photographs, known, archive, tx, clock)
         tasks = {f"Media/{id}": task_id for id, task_id in begun.items()}
         tasks |= {f"ImagingStudy/{id}": each.task_id for id, each in asked.items()}
         refused = {f"Media/{each.stored['id']}" for each in photographs if each.claim.is_refused}
         refused |= {f"ImagingStudy/{id}" for id, each in asked.items() if each.is_refused}
-        refused |= {each.element for each in orders if not sender.may_be_urgent}
+        refused |= {each.entry.element for each in placed if is_unpermitted(each.entry.resource)}
         return [_answer(p, answers[p.reference], tasks, refused) for p in placed]
 
 
@@ -136,6 +137,17 @@ def _contended_name(entry: Entry) -> str | None:
     if entry.method == "PUT":
         return f"{kind}/{entry.resource['id']}"
     return f"{kind}?{entry.if_none_exist}" if entry.if_none_exist else None
+
+
+async def _as_permitted(placed: _Placed, links: dict[str, str], sender: Sender, tx: Transaction) -> _Placed:
+    """With its priority as far as that counts, for whatever looks at it from here on."""
+    resource = placed.entry.resource
+    before = None
+    if resource["resourceType"] == "ServiceRequest" and placed.entry.method == "PUT":
+        before = await tx.resources.read(*placed.reference.split("/"))
+        if before is not None and before.get("subject") != _relinked(resource.get("subject"), links):
+            before = None  # as urgent as another patient's was
+    return replace(placed, entry=replace(placed.entry, resource=as_permitted(resource, before, sender)))
 
 
 async def _place(entry: Entry, tx: Transaction) -> _Placed:

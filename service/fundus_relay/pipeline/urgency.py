@@ -4,9 +4,10 @@ Urgent: its order (`basedOn`), or that of the study that it is part of, has the 
 it, or the study that it is part of, says so in `meta.tag`; or it was taken longer ago than the operator has set. Should
 both be true, an order that somebody waits for counts for more than what its photograph is tagged with.
 
-Who is urgent overtakes everybody and spends what is kept for that, so the operator says whose orders count. Those of a
-sender who may not be urgent are kept as they came and make nothing urgent, neither its photographs nor earlier ones;
-what it sends is taken all the same, and it is told.
+Who is urgent overtakes everybody and spends what is kept for that, so the operator says whose orders count, whoever
+sends the photographs. An order of a sender who may not be urgent is kept with a tag that says so, and makes nothing
+urgent; what comes for it is taken all the same, and its sender is told. Only this tag tells which orders count: what a
+sender says of it is taken away, and it goes when somebody who may be urgent writes the order.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from .ports import Transaction
 URGENT = frozenset({"urgent", "asap", "stat"})
 """Source: FHIR R4 4.0.1, value set request-priority; the fourth is routine."""
 
+NOT_PERMITTED = "priority-not-permitted"
+"""Of the code system `handling`: the tag of an order whose priority does not count."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sender:
@@ -36,7 +40,7 @@ class Sender:
     Attributes:
         tenant: the caller's name; empty for all that nobody asks for a name.
         old_after: photographs of longer ago are backfill; none without it.
-        may_be_urgent: whether its orders make photographs urgent.
+        may_be_urgent: whether orders that it writes make photographs urgent.
     """
 
     tenant: str = ""
@@ -49,7 +53,7 @@ NOBODY = Sender()
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """How urgent something is by what its sender says, and whether more was asked for than that sender may."""
+    """How urgent something is by what is said of it, and whether its order would be urgent, had it been let."""
 
     urgency: Urgency
     is_refused: bool = False
@@ -78,17 +82,41 @@ async def urgency_of(
     orders = [each for each in named if each["resourceType"] == "ServiceRequest"]
     for study in studies:
         orders += await _orders_of(study, known, tx)
-    is_ordered = any(map(_is_urgent, orders))
-    if is_ordered and sender.may_be_urgent:
+    if any(map(_is_urgent, orders)):
         return Claim(Urgency.URGENT)
     is_old = sender.old_after is not None and _is_older(resource, now - sender.old_after)
     is_tagged = any(_is_tagged(each) for each in (resource, *studies))
-    return Claim(Urgency.BACKFILL if is_old or is_tagged else Urgency.ROUTINE, is_refused=is_ordered)
+    return Claim(
+        Urgency.BACKFILL if is_old or is_tagged else Urgency.ROUTINE, is_refused=any(map(is_unpermitted, orders))
+    )
+
+
+def as_permitted(resource: Json, before: Json | None, sender: Sender) -> Json:
+    """What a sender wrote as it is kept: orders whose priority does not count are tagged, contained ones, too.
+
+    Args:
+        before: what was kept under its id; an order that is written again, as urgent as it was, asks for nothing.
+    """
+    if resource["resourceType"] == "ServiceRequest":
+        may_be = sender.may_be_urgent or (before is not None and _is_urgent(before))
+        resource = _tagged(resource, is_refused=not may_be and resource.get("priority") in URGENT)
+    if "contained" in resource:
+        resource = {**resource, "contained": [as_permitted(each, None, sender) for each in resource["contained"]]}
+    return resource
+
+
+def _tagged(order: Json, *, is_refused: bool) -> Json:
+    meta = order.get("meta", {})
+    tags = [each for each in meta.get("tag", []) if not _is(each, NOT_PERMITTED)]
+    if is_refused:
+        tags.append({"system": names.HANDLING, "code": NOT_PERMITTED})
+    meta = {**{name: value for name, value in meta.items() if name != "tag"}, **({"tag": tags} if tags else {})}
+    return {**{name: value for name, value in order.items() if name != "meta"}, **({"meta": meta} if meta else {})}
 
 
 def note_on(entry: Entry) -> Issue:
     """What a sender is told who may not be urgent; true whatever becomes of what it sent."""
-    text = "the token lacks the scope urgent: taken, and its order's priority makes nothing urgent"
+    text = "taken, and its order's priority makes nothing urgent: whoever wrote that lacks the scope urgent"
     return Issue(entry.element, "forbidden", text, "urgency-not-permitted")
 
 
@@ -98,7 +126,14 @@ def is_urgent_order(entry: Entry) -> bool:
 
 
 def _is_urgent(order: Json) -> bool:
-    return order.get("priority") in URGENT
+    return order.get("priority") in URGENT and not is_unpermitted(order)
+
+
+def is_unpermitted(resource: Json) -> bool:
+    """Whether it is an order whose priority does not count."""
+    return resource["resourceType"] == "ServiceRequest" and any(
+        _is(each, NOT_PERMITTED) for each in resource.get("meta", {}).get("tag", [])
+    )
 
 
 def hurried_by(entry: Entry, known: Mapping[str, Known]) -> str | None:
@@ -135,8 +170,11 @@ async def _orders_of(study: Json, known: Mapping[str, Known], tx: Transaction) -
 
 
 def _is_tagged(resource: Json) -> bool:
-    tags = resource.get("meta", {}).get("tag", [])
-    return any((tag.get("system"), tag.get("code")) == (names.HANDLING, Urgency.BACKFILL) for tag in tags)
+    return any(_is(each, Urgency.BACKFILL) for each in resource.get("meta", {}).get("tag", []))
+
+
+def _is(tag: Json, code: str) -> bool:
+    return (tag.get("system"), tag.get("code")) == (names.HANDLING, code)
 
 
 def _is_older(resource: Json, moment: datetime) -> bool:
