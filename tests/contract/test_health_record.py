@@ -608,6 +608,19 @@ async def test_an_ehr_may_show_a_drawing_in_its_own_way(ehr: EhrSide, content: J
     assert before["id"] in await links(ehr)
 
 
+@pytest.mark.parametrize("site", [{"text": "OD"}, {"coding": [{"system": "urn:ehr:eyes", "code": "OD"}]}], ids=str)
+async def test_an_ehr_may_call_an_eye_by_words_of_its_own(ehr: EhrSide, site: Json) -> None:
+    await ehr.keep_pages(BOTH_EYES)
+    record, first = ehr.taking(overlays="binary"), ONE_EYE.told().resources
+    await record.publish(first, revision=1)
+    (before,) = await drawings(ehr)
+    await ehr.put({**before, "bodySite": site})
+
+    await record.publish(drawn_before(first), revision=2)
+
+    assert before["id"] in await links(ehr)
+
+
 async def test_a_drawing_that_leads_to_nothing_at_the_ehr_is_not_referred_to(ehr: EhrSide) -> None:
     await ehr.keep_pages(BOTH_EYES)
     record, first = ehr.taking(overlays="binary"), ONE_EYE.told().resources

@@ -107,7 +107,9 @@ async def test_a_drawing_whose_page_is_kept_goes_along_again_and_onto_paper(
     report = await world.report()
     assert AGAIN not in report["conclusion"]
     assert MADE_WITHOUT not in report["conclusion"]
-    assert "cannot be shown" not in words(await pdf_at_ehr(world))
+    said = words(await pdf_at_ehr(world))
+    assert "cannot be shown" not in said
+    assert said.count("picture as an earlier revision had it") == 1
 
 
 async def test_paper_says_where_the_picture_is(world: World, tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ async def test_paper_says_where_the_picture_is(world: World, tmp_path: Path) -> 
 
     await arrive(world, await left(world))
 
-    when = f"the revision of {issued[:16].replace('T', ' ')} UTC, where it was kept"
+    when = f"the revision of {issued[:16].replace('T', ' ')} UTC, if it is still there"
     said = words(await pdf_at_ehr(world))
     assert said.count("This photograph cannot be shown again.") == 1
     assert f"Its picture with boxes is that of {when}." in said
@@ -268,8 +270,8 @@ async def test_what_the_ehr_has_not_any_more_is_not_referred_to(
 
 @pytest.mark.parametrize(
     "change",
-    [{"status": "entered-in-error"}, {"subject": {"reference": "Patient/second-patient"}}],
-    ids=["taken-back", "of-another-patient"],
+    [{"status": "entered-in-error"}, {"subject": {"reference": "Patient/second-patient"}}, {"bodySite": LEFT}],
+    ids=["taken-back", "of-another-patient", "of-the-other-eye"],
 )
 async def test_what_a_person_changed_at_the_ehr_is_not_shown_again(world: World, tmp_path: Path, change: Json) -> None:
     await arrive(world, await right(world))

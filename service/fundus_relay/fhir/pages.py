@@ -42,8 +42,12 @@ def shown_instead(earlier: Earlier) -> str:
     return f"This photograph cannot be shown again. Its picture with boxes is {_of_revision(earlier)}."
 
 
+AS_BEFORE = "picture as an earlier revision had it"
+"""Of one that is shown again as it is kept: what is written on it, such as `image 1 of 2`, is of then."""
+
+
 def _of_revision(earlier: Earlier) -> str:
-    return f"that of the revision of {moment(earlier.media['issued'])}, where it was kept"
+    return f"that of the revision of {moment(earlier.media['issued'])}, if it is still there"
 
 
 def is_overlay(resource: Json) -> bool:

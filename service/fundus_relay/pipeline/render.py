@@ -24,7 +24,7 @@ from fundus_relay.domain.strokes import Stroke, strokes_of
 from fundus_relay.domain.values import Earlier, Image, Pages, StoredPage
 from fundus_relay.fhir.carriage import LARGEST
 from fundus_relay.fhir.earlier import earlier_of, stored
-from fundus_relay.fhir.pages import shown_instead
+from fundus_relay.fhir.pages import AS_BEFORE, shown_instead
 from fundus_relay.fhir.report import Report
 from fundus_relay.fhir.sheet import caption_of, marked_of, sheet_of
 from fundus_relay.imaging.overlay import overlay, plate, shrunk
@@ -105,7 +105,8 @@ async def _shown(
         return _Shown(Plate(caption, None))
     if (kept_yet := await _kept_yet(earlier, longest, limit, ports)) is not None:
         page, small = kept_yet
-        return _Shown(Plate(replace(caption, counts={}), small), page)  # it has a legend of its own
+        taken = " · ".join(filter(None, (caption.taken, AS_BEFORE)))
+        return _Shown(Plate(replace(caption, taken=taken, counts={}), small), page)  # it has a legend of its own
     return _Shown(Plate(caption, None, shown_instead(earlier)), earlier=earlier)
 
 

@@ -154,7 +154,7 @@ def test_a_report_tells_of_an_earlier_overlay_as_it_was_and_by_when_it_was_made(
     (page,) = (each for each in report.resources if each["id"] == overlay["content"]["url"].rpartition("/")[2])
     assert (is_purged(page), blob_of(page)) == (True, None)
     comments = {each["link"]["reference"]: each["comment"] for each in report.diagnostic_report["media"]}
-    where = f"that of the revision of {WHEN}, where it was kept"
+    where = f"that of the revision of {WHEN}, if it is still there"
     assert comments[f"Media/{said['id']}"] == f"Right eye, with boxes drawn, {where}"
     (provenance,) = (each for each in report.resources if each["resourceType"] == "Provenance")
     assert f"Media/{said['id']}" not in {each["reference"] for each in provenance["target"]}

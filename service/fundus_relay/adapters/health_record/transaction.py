@@ -116,12 +116,14 @@ class FhirTransactionRecord:
         return without(resources, gone, wrong), stay
 
     async def _shows(self, overlay: Json, resources: Packed, known: Mapping[str, Json]) -> bool:
-        """Whether the EHR has this very picture of this patient, as far as can be told without having it here."""
+        """Whether the EHR has this very picture of this patient's eye, as far as can be told without having it here."""
         at_ehr, report = known.get(_name(overlay), {}), known.get(_name(resources.heads[0]), {})
         content = at_ehr.get("content")
         if at_ehr.get("status") != overlay["status"] or not isinstance(content, dict):
             return False
         if _literal(at_ehr.get("subject")) != _literal(report.get("subject", at_ehr.get("subject"))):
+            return False
+        if _is_of_other_eye(overlay, at_ehr):
             return False
         if content.get("hash", overlay["content"]["hash"]) != overlay["content"]["hash"]:
             return False
@@ -338,6 +340,15 @@ def _is_same_file(sent: Json, held: Any) -> bool:  # Any: whatever an EHR shows
     """Whether an attachment is the one that was sent, by whichever mark of it the EHR has kept."""
     marks = ("hash", "url", "data")
     return isinstance(held, dict) and any(name in sent and sent[name] == held.get(name) for name in marks)
+
+
+def _is_of_other_eye(sent: Json, held: Json) -> bool:
+    """Whether somebody gave a picture another eye than the one that is written on it; codes of others tell nothing."""
+    ours = {each["system"]: each["code"] for each in sent["bodySite"]["coding"]}
+    site = held.get("bodySite")
+    codings = _dicts(site.get("coding")) if isinstance(site, dict) else []
+    theirs = [each for each in codings if each.get("system") in ours]
+    return bool(theirs) and all(each.get("code") != ours[each["system"]] for each in theirs)
 
 
 def _dicts(part: Any) -> list[Json]:  # Any: as above
