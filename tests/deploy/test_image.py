@@ -246,11 +246,18 @@ def test_the_bill_of_materials_names_what_is_installed(image: Path) -> None:
     assert not {"pip", "setuptools"} & named
 
 
-def test_the_image_is_small_enough_and_holds_no_secret(image: Path) -> None:
+def test_the_image_is_small_enough_and_holds_no_secret(
+    image: Path, record_property: Callable[[str, object], None]
+) -> None:
     told = json.loads(_buildah("inspect", "--type", "image", IMAGE))["OCIv1"]["config"]
 
     assert told["User"] == "10001:10001"
     assert told["Entrypoint"] == ["fundus-relay"]
     assert not [each for each in told["Env"] if "PASSWORD" in each or "TOKEN" in each]
-    byte_count = sum(path.stat().st_size for path in (image / "opt/fundus-relay").rglob("*") if path.is_file())
-    assert byte_count < 400_000_000
+    ours, whole = _byte_count(image / "opt/fundus-relay"), _byte_count(image)
+    assert ours < 400_000_000
+    record_property("the image has", f"{whole / 1e6:.0f} MB, {ours / 1e6:.0f} MB of them the service and its libraries")
+
+
+def _byte_count(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
