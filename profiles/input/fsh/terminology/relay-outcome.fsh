@@ -60,7 +60,7 @@ Description: "Codes of an OperationOutcome's issues: of one element of a request
   * #type-mismatch "type mismatch" "The resource is of another type than the URL."
   * #type-not-supported "type not supported" "Resources of this type are not taken here."
   * #type-unknown "type unknown" "FHIR R4 has no such type of resource."
-  * #urgency-not-permitted "urgency not permitted" "A warning, and the request was taken: the order is urgent, and the token lacks the scope `urgent`, so that nothing of it goes first."
+  * #urgency-not-permitted "urgency not permitted" "A warning, and the request was taken: the order is urgent, and whoever wrote it lacks the scope `urgent`, so that nothing of it goes first."
   * #url-mismatch "url mismatch" "An entry's URL is not that of its resource."
   * #value-invalid "value invalid" "The value has not the form that its type asks for."
   * #value-not-storable "value not storable" "The database cannot store the value."

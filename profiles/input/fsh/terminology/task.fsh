@@ -59,4 +59,4 @@ Description: "Business states and reasons of a Task. A reason may be the code of
   * #picture-too-small "the picture has too few pixels"
   * #picture-format-unsupported "the file holds no picture of a kind that is read"
   * #picture-not-an-image "the file is no picture"
-  * #urgency-not-permitted "the photograph is not handled as urgent, whatever its order says: its sender's token lacks the scope for that"
+  * #urgency-not-permitted "the photograph is not handled as urgent, whatever its order says: whoever wrote that may not be urgent"
