@@ -272,7 +272,7 @@ class Submission:
     Attributes:
         image_media: image id → id of the Media of this submission that brought it.
         imaging_studies: ids of the ImagingStudies that ask for what an archive has; none when Media ask.
-        is_urgency_refused: its sender named an urgent order, and may not be urgent.
+        is_urgency_refused: it names an urgent order whose priority does not count.
     """
 
     id: str

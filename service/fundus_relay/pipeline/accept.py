@@ -30,7 +30,7 @@ from .kept import make_sure
 from .ownership import check_found, check_groups, check_studies
 from .photographs import Photograph, photograph_of, take_photographs
 from .ports import Blobs, Clock, Ledger, StudyArchive, Transaction
-from .urgency import NOBODY, Sender, as_permitted, hurried_by, is_unpermitted, is_urgent_order, note_on, urgency_of
+from .urgency import NOBODY, Sender, as_permitted, hurried_by, is_unpermitted, note_on, urgency_of
 from .withdrawal import take_back
 
 
@@ -113,8 +113,7 @@ async def _accept_together(
                 await check_studies(p.entry, known, tx)
                 claim = await urgency_of(p.entry.resource, groups, known, tx, now=clock.now(), sender=sender)
                 photographs.append(replace(photograph, claim=claim, tenant=sender.tenant))
-        orders = [each.entry for each in placed if is_urgent_order(each.entry)]
-        hurried = [key for each in orders if (key := hurried_by(each, known)) is not None]
+        hurried = [key for each in placed if (key := hurried_by(each.entry, known)) is not None]
         begun = await take_photographs(photographs, hurried, known, tx, clock)
         asked = await take_studies(studies, photographs, known, archive, tx, clock)
         tasks = {f"Media/{id}": task_id for id, task_id in begun.items()}

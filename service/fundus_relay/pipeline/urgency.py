@@ -115,14 +115,9 @@ def _tagged(order: Json, *, is_refused: bool) -> Json:
 
 
 def note_on(entry: Entry) -> Issue:
-    """What a sender is told who may not be urgent; true whatever becomes of what it sent."""
+    """What a sender is told of an order whose priority does not count; true whatever becomes of what it sent."""
     text = "taken, and its order's priority makes nothing urgent: whoever wrote that lacks the scope urgent"
     return Issue(entry.element, "forbidden", text, "urgency-not-permitted")
-
-
-def is_urgent_order(entry: Entry) -> bool:
-    """Whether an entry is an order that somebody waits for."""
-    return entry.resource["resourceType"] == "ServiceRequest" and _is_urgent(entry.resource)
 
 
 def _is_urgent(order: Json) -> bool:
@@ -141,7 +136,7 @@ def hurried_by(entry: Entry, known: Mapping[str, Known]) -> str | None:
 
     Photographs of it that came before become urgent with it, unless they name an ImagingStudy, which groups them first.
     """
-    if not is_urgent_order(entry):
+    if entry.resource["resourceType"] != "ServiceRequest" or not _is_urgent(entry.resource):
         return None
     subject = at_ehr(entry.resource["subject"], known)
     itself = at_ehr({"reference": entry.element}, known)
