@@ -143,7 +143,7 @@ async def _as_permitted(placed: _Placed, links: dict[str, str], sender: Sender, 
     resource = placed.entry.resource
     before = None
     if resource["resourceType"] == "ServiceRequest" and placed.entry.method == "PUT":
-        before = await tx.resources.read(*placed.reference.split("/"))
+        before = await tx.resources.read("ServiceRequest", resource["id"])
         if before is not None and before.get("subject") != _relinked(resource.get("subject"), links):
             before = None  # as urgent as another patient's was
     return replace(placed, entry=replace(placed.entry, resource=as_permitted(resource, before, sender)))
